@@ -1,0 +1,188 @@
+"""The hot writer of the wire format of `exchange.proto`.
+
+The generated classes cost 13 µs an exchange, more than reading it from the wire. This file writes
+the same bytes directly, fields in ascending order as the generated classes do; the property test in
+`tests/exchange/test_encode.py` holds it equal to them. Everything here takes and returns wire
+bytes; nothing else in the package knows a tag number.
+
+Large contents are never joined: a message is a list of parts whose sizes add up, and the recording
+joins them once, into its chunk.
+"""
+
+from collections.abc import Iterable, Sequence
+from struct import Struct
+
+VARINT = tuple(
+    bytes((n,)) if n < 0x80 else bytes((n & 0x7F | 0x80, n >> 7)) for n in range(1 << 14)
+)
+"""Encodings of 0 … 16383: nearly every length in HTTP traffic."""
+
+_TIMES = Struct("<BQBQ")
+
+CONTENT_NONE = b"\x28\x01"
+"""A Content that is complete and empty."""
+
+Parts = list[bytes]
+
+
+def varint(value: int) -> bytes:
+    """`value` ≥ 0 as a base-128 varint."""
+    if value < 1 << 14:
+        return VARINT[value]
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def delimited(number: int, payload: bytes) -> bytes:
+    """A length-delimited field (string, bytes, message); present even where `payload` is empty."""
+    return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+
+def text(number: int, value: bytes) -> bytes:
+    """A string or bytes field, left out where empty as proto3 does."""
+    return delimited(number, value) if value else b""
+
+
+def number(field_number: int, value: int) -> bytes:
+    """A varint field, left out where zero as proto3 does."""
+    return varint(field_number << 3) + varint(value) if value else b""
+
+
+def field(tag: bytes, name: bytes, value: bytes) -> bytes:
+    """One entry of `repeated Field`; `tag` is the encoded tag of fields or trailers."""
+    inner = text(1, name) + text(2, value)
+    return tag + varint(len(inner)) + inner
+
+
+REQUEST_FIELD, REQUEST_TRAILER = b"\x32", b"\x42"
+RESPONSE_FIELD, RESPONSE_TRAILER = b"\x22", b"\x32"
+
+
+def gap(offset: int, length: int, reason: int) -> bytes:
+    return number(1, offset) + number(2, length) + number(3, reason)
+
+
+def violation(code: str, source: str, detail: str, side: int) -> bytes:
+    return (
+        text(1, code.encode()) + text(2, source.encode()) + text(3, detail.encode())
+        + number(4, side)
+    )  # fmt: skip
+
+
+def content(
+    data: Sequence[bytes],
+    length: int,
+    framing: int,
+    complete: bool,
+    gaps: Iterable[tuple[int, int, int]] = (),
+    chunk_lengths: Sequence[int] = (),
+) -> tuple[Parts, int]:
+    """A Content message as parts with their total size in bytes.
+
+    `data` pieces are used as they are, not copied. `gaps` are (offset, length, reason).
+    """
+    kept = sum(map(len, data))
+    parts: Parts = []
+    if kept:
+        parts.append(b"\x0a" + varint(kept))
+        parts.extend(data)
+    tail = number(2, length) + number(3, framing)
+    for offset, missing, reason in gaps:
+        tail += delimited(4, gap(offset, missing, reason))
+    if complete:
+        tail += b"\x28\x01"
+    if len(chunk_lengths) > 1:
+        tail += delimited(6, b"".join(map(varint, chunk_lengths)))
+    parts.append(tail)
+    return parts, sum(map(len, parts)) if len(parts) < 4 else kept + len(parts[0]) + len(tail)
+
+
+def whole_content(data: bytes, framing: int) -> bytes:
+    """A complete Content with no gaps, in one piece: the common small body."""
+    size = varint(len(data))
+    return b"\x0a%b%b\x10%b\x18%c\x28\x01" % (size, data, size, framing)
+
+
+REQUEST_FIRST_AT, RESPONSE_FIRST_AT = 9 << 3 | 1, 7 << 3 | 1
+
+
+def times(first_at_tag: int, first_at_ns: int, last_at_ns: int) -> bytes:
+    """first_byte_at_ns and last_byte_at_ns, whose tags follow on each other."""
+    return _TIMES.pack(first_at_tag, first_at_ns, first_at_tag + 8, last_at_ns)
+
+
+def endpoint(address: str, port: int) -> bytes:
+    return text(1, address.encode()) + number(2, port)
+
+
+def connection(
+    ident: str,
+    client: tuple[str, int],
+    server: tuple[str, int],
+    opened_at_ns: int,
+    source: str,
+    midstream: bool,
+    vlans: Sequence[int],
+) -> bytes:
+    """A Connection message."""
+    encoded = (
+        text(1, ident.encode())
+        + delimited(2, endpoint(*client))
+        + delimited(3, endpoint(*server))
+        + (b"\x21" + opened_at_ns.to_bytes(8, "little") if opened_at_ns else b"")
+        + text(5, source.encode())
+        + number(8, midstream)
+    )
+    return encoded + text(9, b"".join(map(varint, vlans)))
+
+
+def exchange(
+    ident: bytes,
+    connection_field: bytes,
+    ordinal: int,
+    role: int,
+    request: tuple[Sequence[bytes], int] | None,
+    interim: Sequence[tuple[Sequence[bytes], int]],
+    response: tuple[Sequence[bytes], int] | None,
+    violations: Sequence[bytes],
+) -> tuple[Parts, int]:
+    """An Exchange as parts with their total size.
+
+    `connection_field` is the whole field 2, tag included, made once for each connection. Messages
+    are (parts, size) as their readers made them; `violations` are encoded Violation messages.
+    """
+    body: Parts = []
+    size = 0
+    if request is not None:
+        tag = b"\x0a" + varint(request[1])
+        body.append(tag)
+        body.extend(request[0])
+        size = len(tag) + request[1]
+    for parts, length in interim:
+        tag = b"\x12" + varint(length)
+        body.append(tag)
+        body.extend(parts)
+        size += len(tag) + length
+    if response is not None:
+        tag = b"\x1a" + varint(response[1])
+        body.append(tag)
+        body.extend(response[0])
+        size += len(tag) + response[1]
+    for encoded in violations:
+        piece = delimited(4, encoded)
+        body.append(piece)
+        size += len(piece)
+    head = b"\x0a%b%b%b%b%b\x52%b" % (
+        VARINT[len(ident)],
+        ident,
+        connection_field,
+        b"\x18" + varint(ordinal) if ordinal else b"",
+        b"\x20" + VARINT[role] if role else b"",
+        varint(size),
+    )
+    body.insert(0, head)
+    return body, size + len(head)

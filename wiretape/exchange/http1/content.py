@@ -1,0 +1,186 @@
+"""Reads the content of one message from a byte queue, by its framing (RFC 9112 §6.3, §7.1)."""
+
+from enum import Enum
+from functools import lru_cache
+
+from wiretape.exchange import encode
+from wiretape.exchange.http1 import grammar
+from wiretape.exchange.http1.framing import CHUNKED, CLOSE, LENGTH
+from wiretape.exchange.stream import ByteQueue
+from wiretape.exchange.v1 import exchange_pb2 as pb
+
+MAX_CHUNK_LINE = 16 * 1024
+MAX_TRAILERS = 256 * 1024
+
+_LIMIT = int(pb.Gap.LIMIT)
+
+chunk_size = lru_cache(maxsize=4096)(grammar.chunk_size)
+
+
+class Progress(Enum):
+    MORE = 0
+    """Everything readable is consumed, or what is left needs more beside it."""
+    DONE = 1
+    LOST = 2
+    """Where the content ends cannot be known any more."""
+
+
+class _At(Enum):
+    SIZE = 0
+    DATA = 1
+    DATA_END = 2
+    TRAILERS = 3
+
+
+class ContentReader:
+    """One content after another of one direction; `begin` starts each."""
+
+    __slots__ = (
+        "_at", "_chunks", "_gaps", "_kept", "_left", "_max", "_offset", "_parts", "framing",
+        "trailers", "violations",
+    )  # fmt: skip
+
+    def __init__(self, max_content_bytes: int) -> None:
+        self._max = max_content_bytes
+        self.begin(0, 0)
+
+    def begin(self, framing: int, length: int) -> None:
+        """`length`: bytes of the content, -1 where only its framing will tell."""
+        self.framing = framing
+        self._left = length
+        self._at = _At.SIZE
+        self._parts: list[bytes] = []
+        self._kept = 0
+        self._offset = 0
+        self._gaps: list[tuple[int, int, int]] = []
+        self._chunks: list[int] = []
+        self.trailers = b""
+        self.violations: list[tuple[str, str]] = []
+
+    @property
+    def gapped(self) -> bool:
+        return bool(self._gaps)
+
+    def advance(self, queue: ByteQueue) -> Progress:
+        """Consumes what is readable; DONE leaves the queue at the first byte after the message."""
+        if self.framing == CHUNKED:
+            return self._advance_chunked(queue)
+        available = len(queue.data) - queue.pos
+        wanted = available if self.framing == CLOSE else min(available, self._left)
+        self._keep(queue.data, queue.pos, wanted)
+        queue.pos += wanted
+        if self.framing == CLOSE:
+            return Progress.MORE
+        self._left -= wanted
+        return Progress.MORE if self._left else Progress.DONE
+
+    def take_hole(self, queue: ByteQueue) -> Progress:
+        """Takes the hole that follows the readable bytes, as far as it lies in this content."""
+        hole = queue.hole
+        assert hole is not None, "take_hole without a hole"
+        if self.framing == CHUNKED and self._at is not _At.DATA:
+            return Progress.LOST
+        length = hole.length if self.framing == CLOSE else min(hole.length, self._left)
+        self._miss(queue.take_hole(length).length, hole.reason)
+        if self.framing == CLOSE:
+            return Progress.MORE
+        self._left -= length
+        if self._left:
+            return Progress.MORE
+        if self.framing == LENGTH:
+            return Progress.DONE
+        self._at = _At.DATA_END
+        return Progress.MORE
+
+    def encoded(self, complete: bool) -> tuple[list[bytes], int]:
+        """The Content message read so far."""
+        length = self._offset
+        if self.framing == LENGTH and self._left > 0:
+            length += self._left
+        return encode.content(
+            self._parts,
+            length,
+            self.framing,
+            complete and not self._gaps,
+            self._gaps,
+            self._chunks if self.framing == CHUNKED else (),
+        )
+
+    def _keep(self, data: bytes, pos: int, length: int) -> None:
+        kept = min(length, self._max - self._kept)
+        if kept > 0:
+            self._parts.append(
+                data if kept == len(data) else data[pos : pos + kept],
+            )
+            self._kept += kept
+            self._offset += kept
+        if kept < length:
+            self._miss(length - kept, _LIMIT)
+
+    def _miss(self, length: int, reason: int) -> None:
+        if self._gaps and self._gaps[-1][2] == reason:
+            offset, before, _ = self._gaps[-1]
+            if offset + before == self._offset:
+                self._gaps[-1] = (offset, before + length, reason)
+                self._offset += length
+                return
+        self._gaps.append((self._offset, length, reason))
+        self._offset += length
+
+    def _advance_chunked(self, queue: ByteQueue) -> Progress:
+        data, pos = queue.data, queue.pos
+        size = len(data)
+        try:
+            while True:
+                if self._at is _At.SIZE:
+                    end = data.find(b"\n", pos)
+                    if end < 0:
+                        return Progress.LOST if size - pos > MAX_CHUNK_LINE else Progress.MORE
+                    line_end = end - 1 if end > pos and data[end - 1] == 0x0D else end
+                    length, code = chunk_size(data[pos:line_end])
+                    if code or line_end == end:
+                        shown = data[pos : min(line_end, pos + 80)].decode("latin-1")
+                        self.violations.append((code or "bare-lf", shown))
+                    if length < 0:
+                        return Progress.LOST
+                    pos = end + 1
+                    self._left = length
+                    if length:
+                        self._chunks.append(length)
+                    self._at = _At.DATA if length else _At.TRAILERS
+                if self._at is _At.DATA:
+                    taken = min(size - pos, self._left)
+                    self._keep(data, pos, taken)
+                    pos += taken
+                    self._left -= taken
+                    if self._left:
+                        return Progress.MORE
+                    self._at = _At.DATA_END
+                if self._at is _At.DATA_END:
+                    if data.startswith(b"\r\n", pos):
+                        pos += 2
+                    elif data.startswith(b"\n", pos):
+                        self.violations.append(("bare-lf", ""))
+                        pos += 1
+                    elif size - pos < 2 and data[pos:] in (b"", b"\r"):
+                        return Progress.MORE
+                    else:
+                        shown = data[pos : pos + 80].decode("latin-1")
+                        self.violations.append(("chunk-without-line-end", shown))
+                        return Progress.LOST
+                    self._at = _At.SIZE
+                if self._at is _At.TRAILERS:
+                    if data.startswith(b"\r\n", pos):
+                        pos += 2
+                        return Progress.DONE
+                    if data.startswith(b"\n", pos):
+                        pos += 1
+                        return Progress.DONE
+                    end_of_trailers = grammar.HEAD_END.search(data, pos)
+                    if end_of_trailers is None:
+                        return Progress.LOST if size - pos > MAX_TRAILERS else Progress.MORE
+                    self.trailers = data[pos : end_of_trailers.start() + 1]
+                    pos = end_of_trailers.end()
+                    return Progress.DONE
+        finally:
+            queue.pos = pos

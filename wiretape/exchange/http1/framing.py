@@ -1,0 +1,78 @@
+"""How the end of a message's content is marked (RFC 9112 §6.3), and the sources of violations."""
+
+from wiretape.exchange.http1.head import FieldSection
+from wiretape.exchange.v1 import exchange_pb2 as pb
+
+NONE, LENGTH, CHUNKED, CLOSE = (
+    int(pb.Content.NONE),
+    int(pb.Content.LENGTH),
+    int(pb.Content.CHUNKED),
+    int(pb.Content.CLOSE),
+)
+
+SOURCES = {
+    "missing-version": "RFC 9112 §3",
+    "malformed-request-line": "RFC 9112 §3",
+    "malformed-status-line": "RFC 9112 §4",
+    "missing-reason-space": "RFC 9112 §4",
+    "invalid-method": "RFC 9110 §9.1",
+    "invalid-version": "RFC 9112 §2.3",
+    "bare-lf": "RFC 9112 §2.2",
+    "obs-fold": "RFC 9112 §5.2",
+    "empty-line-before-message": "RFC 9112 §2.2",
+    "field-without-colon": "RFC 9112 §5",
+    "space-before-colon": "RFC 9112 §5.1",
+    "invalid-field-name": "RFC 9110 §5.1",
+    "transfer-encoding-with-content-length": "RFC 9112 §6.1",
+    "repeated-transfer-encoding": "RFC 9112 §6.1",
+    "unusual-transfer-encoding": "RFC 9112 §6.1",
+    "request-length-unknown": "RFC 9112 §6.3",
+    "repeated-host": "RFC 9112 §3.2",
+    "conflicting-content-length": "RFC 9112 §6.3",
+    "invalid-content-length": "RFC 9112 §6.3",
+    "repeated-content-length": "RFC 9112 §6.3",
+    "invalid-chunk-size": "RFC 9112 §7.1",
+    "chunk-size-overflow": "RFC 9112 §7.1",
+    "space-in-chunk-size": "RFC 9112 §7.1.1",
+    "chunk-without-line-end": "RFC 9112 §7.1",
+    "head-too-long": "limit",
+    "incomplete-head": "RFC 9112 §8",
+    "incomplete-content": "RFC 9112 §8",
+    "bytes-after-message": "RFC 9112 §6.3",
+    "transfer-encoding-in-http-1.0": "RFC 9112 §6.1",
+}
+
+
+def of_request(fields: FieldSection, version: bytes) -> tuple[int, int]:
+    """(framing, length) of a request's content; length is -1 where framing does not say it.
+
+    A Transfer-Encoding that does not end in chunked leaves a request without a readable length
+    (rule 4): an observer reads no content then.
+    """
+    if version == b"0.9":
+        return NONE, 0
+    if fields.transfer_coded:
+        if fields.chunked:
+            return CHUNKED, -1
+        if fields.length < 0:
+            return NONE, 0
+    if fields.length > 0:
+        return LENGTH, fields.length
+    return (LENGTH if fields.length == 0 else NONE), 0
+
+
+def of_response(
+    fields: FieldSection, version: bytes, status: int, method: bytes
+) -> tuple[int, int]:
+    """(framing, length) of a response's content, given the method of its request."""
+    if method == b"HEAD" or 0 < status < 200 or status in (204, 304):
+        return NONE, 0
+    if method == b"CONNECT" and 200 <= status < 300:
+        return NONE, 0
+    if fields.transfer_coded and fields.chunked:
+        return CHUNKED, -1
+    if fields.transfer_coded and fields.length == -1:
+        return CLOSE, -1
+    if fields.length >= 0:
+        return LENGTH, fields.length
+    return CLOSE, -1

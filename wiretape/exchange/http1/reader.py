@@ -1,0 +1,411 @@
+"""The tolerant, passive reader of one direction of an HTTP/1 connection (RFC 9112).
+
+A reader consumes a byte queue and never fails: what breaks the grammar is a violation, what was
+not seen is a gap, what is no HTTP is counted as undecoded. It stops where only the other direction
+can tell how to go on, and is advanced again until neither side moves, so how the bytes were
+batched cannot matter.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from wiretape.exchange import encode
+from wiretape.exchange.http1 import framing, grammar
+from wiretape.exchange.http1.content import ContentReader, Progress
+from wiretape.exchange.http1.head import FieldSection, SectionReader
+from wiretape.exchange.http1.message import Message
+from wiretape.exchange.stream import ByteQueue
+from wiretape.exchange.v1 import exchange_pb2 as pb
+
+MAX_HEAD = 1 << 20
+"""A header section beyond this is no message we will hold memory for."""
+MAX_WHOLE_CONTENT = 64 * 1024
+"""Up to this size a content that is there whole is encoded in one piece."""
+
+_EMPTY_LINES = b"\r\n"
+
+
+class Sections:
+    """The section readers that all connections of one program share, with their dictionaries."""
+
+    def __init__(self, scheme: bytes = b"http") -> None:
+        self.request = SectionReader(encode.REQUEST_FIELD, scheme)
+        self.request_trailer = SectionReader(encode.REQUEST_TRAILER)
+        self.response = SectionReader(encode.RESPONSE_FIELD)
+        self.response_trailer = SectionReader(encode.RESPONSE_TRAILER)
+
+
+class Conversation(Protocol):
+    """What a reader asks of, and tells, the pair of directions it belongs to."""
+
+    def ack_offset(self, reader: "Reader", raw_ack: int, packet: int) -> int:
+        """Offset in the other direction that a segment acknowledged; -1 where unknown."""
+
+    def request_begun(self, request: Message) -> None: ...
+
+    def request_finished(self, request: Message) -> None: ...
+
+    def request_of(self, response_start: int, ack: int) -> "Message | Wait | None":
+        """The request that a response beginning here answers; None where it was never seen."""
+
+    def response_finished(self, response: Message, request: Message | None) -> None: ...
+
+
+class Wait:
+    """Answer of `request_of`: the other direction has to be read further first."""
+
+
+WAIT = Wait()
+
+
+class Reader:
+    """What both directions share. `advance` returns whether anything moved.
+
+    Byte counters: every byte and hole that the queue handed out is in exactly one of
+    `message_bytes` (holes inside messages included), `undecoded_bytes` and `hole_bytes`.
+    """
+
+    side: int
+    _head_looks_right: Callable[[bytes, int], bool | None]
+    # Numbers in HttpRequest or HttpResponse: the tag of content, then those of head and head_gaps.
+    _content_tag: bytes
+    _first_at_tag: int
+    _raw_number: int
+    _gaps_number: int
+
+    def __init__(
+        self,
+        queue: ByteQueue,
+        conversation: Conversation,
+        sections: Sections,
+        max_content_bytes: int,
+        synchronized: bool,
+    ) -> None:
+        """`synchronized`: the queue begins where the connection did."""
+        self.queue = queue
+        self.message_bytes = 0
+        self.undecoded_bytes = 0
+        self.hole_bytes = 0
+        self.undecoded: dict[str, int] = {}
+        self._conversation = conversation
+        self._sections = sections
+        self._content = ContentReader(max_content_bytes)
+        self._message: Message | None = None
+        self._trailer_sections = self._sections_of_trailers(sections)
+        self._head = b""
+        self._raw = b""
+        self._head_gaps: list[bytes] = []
+        self._scanned = 0
+        self._lost_reason = "midstream"
+        self._next = self._read_head if synchronized else self._find_message
+
+    # -- steps: each returns whether it moved; the next one is in self._next
+
+    def advance(self) -> bool:
+        moved = False
+        while self._next():
+            moved = True
+        return moved
+
+    @property
+    def position(self) -> int:
+        """Offset up to which every byte belongs to a message already begun, or to none."""
+        return self.queue.offset
+
+    @property
+    def finished(self) -> bool:
+        """Nothing will come any more."""
+        queue = self.queue
+        return queue.closed and queue.offset >= queue.end
+
+    @property
+    def in_message(self) -> bool:
+        """A message has begun and has not ended; its head may still be coming."""
+        queue = self.queue
+        if self._next == self._read_content:
+            return True
+        return self._next == self._read_head and queue.end > queue.offset
+
+    def become_opaque(self, reason: str) -> None:
+        """What follows is not HTTP/1: it is counted and passed over."""
+        self._lost_reason = reason
+        self._next = self._pass_over
+
+    def start_over(self) -> None:
+        """What follows may be HTTP again, as inside a CONNECT tunnel."""
+        self._lost_reason = "tunnel"
+        self._next = self._find_message
+
+    def _read_head(self) -> bool:
+        raise NotImplementedError
+
+    def _read_content(self) -> bool:
+        queue, content = self.queue, self._content
+        progress = content.advance(queue)
+        if progress is Progress.MORE:
+            if queue.pull():
+                return True
+            if queue.hole is not None:
+                progress = content.take_hole(queue)
+                if progress is Progress.MORE:
+                    return True
+            elif queue.closed:
+                self._finish(content.framing == framing.CLOSE)
+                return True
+            else:
+                return False
+        if progress is Progress.DONE:
+            self._finish(True)
+        else:
+            self._finish(False)
+            self._lose("after-broken-framing")
+        return True
+
+    def _find_message(self) -> bool:
+        """Looks for the next message where segments begin: a message is not guessed elsewhere."""
+        queue = self.queue
+        data, pos = queue.data, queue.pos
+        size = len(data)
+        while pos < size:
+            looks = self._head_looks_right(data, pos)
+            if looks:
+                self._pass(pos - queue.pos, self._lost_reason)
+                queue.pos = pos
+                self._next = self._read_head
+                return True
+            if looks is None and not (queue.hole is not None or queue.closed):
+                self._pass(pos - queue.pos, self._lost_reason)
+                queue.pos = pos
+                return queue.pull()
+            if looks is None and queue.pull():
+                return True
+            pos = min(queue.ends[queue.segment(queue.base + pos)] - queue.base, size)
+        self._pass(size - queue.pos, self._lost_reason)
+        queue.pos = size
+        return self._past_readable()
+
+    def _pass_over(self) -> bool:
+        queue = self.queue
+        self._pass(len(queue.data) - queue.pos, self._lost_reason)
+        queue.pos = len(queue.data)
+        return self._past_readable()
+
+    def _past_readable(self) -> bool:
+        """Outside messages, with nothing readable left: what comes next."""
+        queue = self.queue
+        if queue.pull():
+            return True
+        hole = queue.hole
+        if hole is None:
+            return False
+        self.hole_bytes += queue.take_hole(hole.length).length
+        return True
+
+    def _pass(self, length: int, reason: str) -> None:
+        if length:
+            self.undecoded_bytes += length
+            self.undecoded[reason] = self.undecoded.get(reason, 0) + length
+
+    def _lose(self, reason: str) -> None:
+        self._lost_reason = reason
+        self._next = self._find_message
+
+    # -- heads
+
+    def _head_end(self) -> tuple[int, int, int, int] | None:
+        """(start, end of start line, start of section, end of head) of a head that is there whole.
+
+        Skips empty lines before it (RFC 9112 §2.2). None where more bytes are needed.
+        """
+        queue = self.queue
+        data, pos = queue.data, queue.pos
+        if pos < len(data) and data[pos] in _EMPTY_LINES:
+            while pos < len(data) and data[pos] in _EMPTY_LINES:
+                pos += 1
+            self.message_bytes += pos - queue.pos
+            queue.pos = pos
+            self._scanned = 0
+        end = data.find(b"\r\n\r\n", pos)
+        found = grammar.HEAD_END.search(
+            data, max(pos, pos + self._scanned - 3), end + 4 if end >= 0 else len(data)
+        )
+        if found is None:
+            self._scanned = len(data) - pos
+            return None
+        self._scanned = 0
+        line_end = data.find(b"\n", pos)
+        after_line = line_end + 1
+        if line_end > pos and data[line_end - 1] == 0x0D:
+            line_end -= 1
+        return pos, line_end, min(after_line, found.start() + 1), found.end()
+
+    @staticmethod
+    def _section_end(data: bytes, end: int) -> int:
+        """Where the field lines stop: before the empty line that ends the head at `end`."""
+        end -= 1
+        while data[end - 1] == 0x0D:
+            end -= 1
+        return end
+
+    def _head_is_cut(self, holed: bool) -> bool:
+        """No whole head is readable and none will be: a hole or the end follows what there is."""
+        raise NotImplementedError
+
+    def _wait_for_head(self) -> bool:
+        queue = self.queue
+        unread = len(queue.data) - queue.pos
+        if unread > MAX_HEAD:
+            self._pass(unread, "head-too-long")
+            queue.pos = len(queue.data)
+            self._lose("head-too-long")
+            return True
+        if unread and self._cannot_be_head(queue.data, queue.pos):
+            self._lose(self._foreign(queue.data, queue.pos))
+            return True
+        if queue.pull():
+            return True
+        holed = queue.hole is not None
+        if not holed and not queue.closed:
+            return False
+        if unread:
+            return self._head_is_cut(holed)
+        if holed:
+            self._lose("after-gap")
+            return self._past_readable()
+        return False
+
+    def _cannot_be_head(self, data: bytes, pos: int) -> bool:
+        """The first line is there and is no start line, or the first bytes already are not."""
+        raise NotImplementedError
+
+    def _foreign(self, data: bytes, pos: int) -> str:
+        """Names what cannot be a head: the protocol where its first bytes tell it."""
+        return "no-http"
+
+    def _begin(self, start: int) -> Message:
+        """A message whose first byte is data[start]."""
+        queue = self.queue
+        segment = queue.segment(queue.base + start)
+        packet = queue.packets[segment]
+        ack = self._ack_at(segment)
+        message = Message(queue.base + start, queue.at_ns[segment], ack)
+        message.packet = packet
+        return message
+
+    def _ack_at(self, segment: int) -> int:
+        queue = self.queue
+        if not queue.acks:
+            return -1
+        return self._conversation.ack_offset(self, queue.acks[segment], queue.packets[segment])
+
+    def _note_violations(self, message: Message, fields: FieldSection) -> None:
+        for code, detail in fields.violations:
+            message.violates(code, detail, self.side)
+
+    # -- content and the end of a message
+
+    def _begin_content(
+        self, message: Message, head: bytes, raw: bytes, kind: int, length: int, end: int
+    ) -> None:
+        """Goes on to the content of a message whose head ended at data[end]."""
+        queue = self.queue
+        content_end = end + length
+        if 0 <= length <= MAX_WHOLE_CONTENT and content_end <= len(queue.data):
+            self._take_whole(message, head, raw, kind, end, content_end)
+            return
+        self._message, self._head, self._raw = message, head, raw
+        queue.pos = end
+        self._content.begin(kind, length)
+        self._next = self._read_content
+
+    def _take_whole(
+        self, message: Message, head: bytes, raw: bytes, kind: int, start: int, end: int
+    ) -> None:
+        """The usual message: its content is data[start:end], and of known length."""
+        queue = self.queue
+        queue.pos = end
+        end_offset = queue.base + end
+        last = queue.segment(end_offset - 1)
+        first_at_ns = message.first_at_ns
+        message.end = end_offset
+        message.last_at_ns = max(queue.at_ns[last], first_at_ns)
+        message.packet = max(message.packet, queue.packets[last])
+        self.message_bytes += end_offset - message.start
+        if end > start:
+            content = encode.whole_content(queue.data[start:end], kind)
+        elif kind:
+            content = b"\x18%c\x28\x01" % kind
+        else:
+            content = encode.CONTENT_NONE
+        encoded = b"%b%b%b%b%b" % (
+            head,
+            self._content_tag,
+            encode.varint(len(content)),
+            content,
+            encode.times(self._first_at_tag, first_at_ns, message.last_at_ns),
+        )
+        if raw:
+            encoded += encode.text(self._raw_number, raw)
+        message.parts = [encoded]
+        message.size = len(encoded)
+        self._done(message)
+
+    def _finish(self, complete: bool) -> None:
+        """Ends the message at the queue's position."""
+        message, queue, content = self._message, self.queue, self._content
+        assert message is not None, "finished without a message"
+        self._message = None
+        message.end = queue.offset
+        self.message_bytes += message.end - message.start
+        last = min(queue.segment(message.end - 1), len(queue.ends) - 1)
+        message.last_at_ns = max(queue.at_ns[last], message.first_at_ns)
+        message.packet = max(message.packet, queue.packets[last])
+        for code, detail in content.violations:
+            message.violates(code, detail, self.side)
+        if not complete and content.framing != framing.NONE:
+            message.violates("incomplete-content", "", self.side)
+        message.gapped |= content.gapped
+        parts, size = content.encoded(complete)
+        tail = encode.times(self._first_at_tag, message.first_at_ns, message.last_at_ns)
+        if content.trailers:
+            tail = self._trailer_sections.read(content.trailers).encoded + tail
+        tail += encode.text(self._raw_number, self._raw)
+        for missing in self._head_gaps:
+            tail += encode.delimited(self._gaps_number, missing)
+        lead = self._head + self._content_tag + encode.varint(size)
+        message.parts = [lead, *parts, tail]
+        message.size = len(lead) + size + len(tail)
+        self._head = self._raw = b""
+        self._head_gaps = []
+        self._next = self._read_head
+        self._done(message)
+
+    def _finish_cut_head(self, message: Message, head: bytes, alone: bool, holed: bool) -> None:
+        """Ends a message of which only the readable bytes of its head will ever be there.
+
+        `alone`: nothing is missing (HTTP/0.9). `holed`: a hole follows, else the end.
+        """
+        queue = self.queue
+        start = queue.pos
+        self._message, self._head, self._raw = message, head, queue.data[start:]
+        queue.pos = len(queue.data)
+        if not alone:
+            message.violates("incomplete-head", "", self.side)
+        if holed and queue.hole is not None:
+            message.gapped = True
+            seen = len(queue.data) - start
+            hole = queue.take_hole(queue.hole.length)
+            self._head_gaps = [encode.gap(seen, hole.length, hole.reason)]
+        self._content.begin(framing.NONE, 0)
+        self._finish(alone)
+        if holed:
+            self._lose("after-gap")
+
+    def _sections_of_trailers(self, sections: Sections) -> SectionReader:
+        raise NotImplementedError
+
+    def _done(self, message: Message) -> None:
+        raise NotImplementedError
+
+
+REQUEST, RESPONSE = int(pb.Violation.REQUEST), int(pb.Violation.RESPONSE)

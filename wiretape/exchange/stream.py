@@ -1,0 +1,145 @@
+"""Bytes of one direction in order: what every source delivers and every protocol reader consumes.
+
+Offsets count from the first byte that the peer sent on the connection, or that was captured.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+
+class Run(NamedTuple):
+    """Consecutive bytes with the segments they came in; columns have one entry a segment.
+
+    `packets` number the packets of the capture from 0: the one that carried the segment, or the one
+    that made it deliverable where it had waited for others. `acks` are the raw acknowledgment
+    numbers, empty for a source that has none.
+    """
+
+    offset: int
+    payload: bytes
+    lengths: Sequence[int]
+    at_ns: Sequence[int]
+    acks: Sequence[int]
+    packets: Sequence[int]
+
+
+class Hole(NamedTuple):
+    """Bytes that were sent and will not come; `packet` is the one at which they were given up."""
+
+    length: int
+    reason: int
+    at_ns: int
+    packet: int
+
+
+class ByteQueue:
+    """One direction's bytes between delivery and reading.
+
+    `data[pos:]` is what may be read now; its segments' metadata is found by offset. Runs that come
+    while something is unread wait in line and are joined only when the reader asks (`pull`), so a
+    blocked reader costs no copies.
+    """
+
+    __slots__ = (
+        "_ahead", "acks", "at_ns", "base", "closed_packet", "data", "end", "ends", "packets", "pos",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.pos = 0
+        self.base = 0
+        """Offset of data[0]."""
+        self.end = 0
+        """Offset after everything that was added, holes included."""
+        self.ends: list[int] = []
+        self.at_ns: list[int] = []
+        self.acks: list[int] = []
+        self.packets: list[int] = []
+        self._ahead: deque[Run | Hole] = deque()
+        self.closed_packet = -1
+        """The packet that ended the stream; -1 while it is open."""
+
+    @property
+    def offset(self) -> int:
+        """Offset of the next unread byte."""
+        return self.base + self.pos
+
+    @property
+    def closed(self) -> bool:
+        return self.closed_packet >= 0
+
+    def add(self, run: Run) -> None:
+        self._ahead.append(run)
+        self.end = run.offset + len(run.payload)
+
+    def add_hole(self, hole: Hole) -> None:
+        self._ahead.append(hole)
+        self.end += hole.length
+
+    def close(self, packet: int) -> None:
+        if self.closed_packet < 0:
+            self.closed_packet = packet
+
+    def pull(self) -> bool:
+        """Makes what follows without a hole readable; False where nothing does."""
+        ahead = self._ahead
+        if not ahead:
+            return False
+        run = ahead[0]
+        if isinstance(run, Hole):
+            return False
+        ahead.popleft()
+        ends = list(accumulate(run.lengths, initial=run.offset))
+        del ends[0]
+        if self.pos >= len(self.data):
+            self.data, self.base = run.payload, run.offset
+            self.ends, self.at_ns, self.acks, self.packets = (
+                ends, list(run.at_ns), list(run.acks), list(run.packets),
+            )  # fmt: skip
+            self.pos = 0
+            return True
+        pieces = [self.data[self.pos :], run.payload]
+        first = bisect_right(self.ends, self.offset)
+        for column in (self.ends, self.at_ns, self.acks, self.packets):
+            del column[:first]
+        self._append_segments(run, ends)
+        while ahead and isinstance(following := ahead[0], Run):
+            ahead.popleft()
+            pieces.append(following.payload)
+            ends = list(accumulate(following.lengths, initial=following.offset))
+            del ends[0]
+            self._append_segments(following, ends)
+        self.base += self.pos
+        self.pos = 0
+        self.data = b"".join(pieces)
+        return True
+
+    def _append_segments(self, run: Run, ends: list[int]) -> None:
+        self.ends += ends
+        self.at_ns += run.at_ns
+        self.acks += run.acks
+        self.packets += run.packets
+
+    @property
+    def hole(self) -> Hole | None:
+        """The hole that follows the readable bytes directly, if one does."""
+        return self._ahead[0] if self._ahead and isinstance(self._ahead[0], Hole) else None
+
+    def take_hole(self, length: int) -> Hole:
+        """Consumes up to `length` bytes of the hole; every readable byte must have been read."""
+        hole = self._ahead.popleft()
+        assert isinstance(hole, Hole), "take_hole without a hole"
+        assert self.pos >= len(self.data), "take_hole before the readable bytes"
+        if length < hole.length:
+            self._ahead.appendleft(hole._replace(length=hole.length - length))
+            hole = hole._replace(length=length)
+        self.base += self.pos + hole.length
+        self.data, self.pos = b"", 0
+        return hole
+
+    def segment(self, offset: int) -> int:
+        """Index, in the metadata columns, of the segment that holds the readable byte `offset`."""
+        return bisect_right(self.ends, offset)
