@@ -1,0 +1,107 @@
+"""The options of one `replay run`, parsed and checked as far as that needs no recording."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from wiretape.replayer.errors import UsageError
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+_UNIT_NS = {"ms": 10**6, "s": 10**9, None: 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Which recorded endpoint is the service; an `address` of None means any."""
+
+    address: str | None
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One run; `target`, `ready`, `env` and `command` may still hold {port} and {mock:host:port}."""
+
+    recording: Path
+    target: str
+    service: Service | None
+    mock: bool
+    env: tuple[tuple[str, str], ...]
+    ready: str | None
+    ready_timeout_ns: int
+    timeout_ns: int
+    max_failures: int | None
+    junit: Path | None
+    json: Path | None
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the build answers."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}" if ":" not in self.host else f"[{self.host}]:{self.port}"
+
+
+def parse_duration_ns(text: str, option: str) -> int:
+    """ "30s", "500ms", "2m", "1h", or a plain number of seconds."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{option}: '{text}' is not a duration such as 30s, 500ms or 2m")
+    whole, _, fraction = match[1].partition(".")
+    unit_ns = _UNIT_NS[match[2]]
+    fraction_ns = int(fraction) * unit_ns // 10 ** len(fraction) if fraction else 0
+    duration_ns = int(whole) * unit_ns + fraction_ns
+    if not duration_ns:
+        raise UsageError(f"{option}: must be longer than nothing")
+    return duration_ns
+
+
+def parse_port(text: str, option: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise UsageError(f"{option}: '{text}' is not a port (1 to 65535)")
+    return int(text)
+
+
+def parse_service(text: str) -> Service:
+    """`HOST:PORT`, `[v6]:PORT` or `:PORT`; recordings know addresses, so HOST must be one."""
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise UsageError(f"--service: '{text}' is not [HOST]:PORT")
+    number = parse_port(port, "--service")
+    if not host:
+        return Service(None, number)
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise UsageError(
+            f"--service: '{host}' is not an IP address; give it as recorded, or only :{number}"
+        ) from None
+    return Service(str(address), number)
+
+
+def parse_env(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--env: '{text}' is not NAME=VALUE")
+    return name, value
+
+
+def parse_target(text: str, option: str = "--target") -> tuple[Target, str]:
+    """An http URL, its placeholders already expanded; returns where, and the path with query."""
+    match = re.fullmatch(
+        r"(?i:(https?)://)(\[[0-9a-fA-F:.]+\]|[^/?#\[\]:@]+)(?::([0-9]+))?([/?].*)?", text
+    )
+    if match is None:
+        raise UsageError(f"{option}: '{text}' is not a URL such as http://127.0.0.1:8080")
+    if match[1].lower() != "http":
+        raise UsageError(f"{option}: '{text}': only http targets can be driven")
+    port = parse_port(match[3], option) if match[3] else 80
+    return Target(match[2].strip("[]"), port), match[4] or "/"

@@ -1,0 +1,160 @@
+"""What a recorded exchange is to the service: asked of it, asked by it, or none of its business.
+
+An exchange that the recording marks keeps its role. The others get theirs from `--service`, or from
+the only endpoint that both answers and asks. There is never a guess (design.md §5).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from wiretape.exchange.v1.exchange_pb2 import (
+    ROLE_INBOUND,
+    ROLE_OUTBOUND,
+    ROLE_UNSPECIFIED,
+    Exchange,
+    HttpRequest,
+    HttpResponse,
+)
+from wiretape.replayer.config import Service
+from wiretape.replayer.errors import UsageError
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The recorded exchanges by role, each list in the order of the recording."""
+
+    inbound: list[Exchange]
+    outbound: list[Exchange]
+    unrelated: int
+
+
+def server_of(exchange: Exchange) -> Address:
+    return exchange.connection.server.address, exchange.connection.server.port
+
+
+def spell(endpoint: Address) -> str:
+    """`address:port`, an IPv6 address in brackets."""
+    address, port = endpoint
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def assign_roles(exchanges: Sequence[Exchange], service: Service | None) -> Traffic:
+    """Sort exchanges by role; UsageError where which endpoint is the service is not certain."""
+    marked = any(exchange.role != ROLE_UNSPECIFIED for exchange in exchanges)
+    endpoints: frozenset[Address] = frozenset()
+    if service is not None:
+        endpoints = _named_service(exchanges, service)
+    elif exchanges and not marked:
+        endpoints = frozenset([_only_service(exchanges)])
+    addresses = {address for address, _ in endpoints}
+    inbound: list[Exchange] = []
+    outbound: list[Exchange] = []
+    unrelated = 0
+    for exchange in exchanges:
+        role = exchange.role
+        if role == ROLE_UNSPECIFIED and endpoints:
+            if server_of(exchange) in endpoints:
+                role = ROLE_INBOUND
+            elif exchange.connection.client.address in addresses:
+                role = ROLE_OUTBOUND
+        if role == ROLE_INBOUND:
+            inbound.append(exchange)
+        elif role == ROLE_OUTBOUND:
+            outbound.append(exchange)
+        else:
+            unrelated += 1
+    if service is not None and not any(server_of(e) in endpoints for e in inbound):
+        # The recording's own marks say otherwise: to follow either silently would be a guess.
+        raise UsageError(
+            f"--service {spell((service.address or '', service.port))}: the recording marks another"
+            f" service: {_listed({server_of(e) for e in inbound})}"
+        )
+    return Traffic(inbound, outbound, unrelated)
+
+
+def _named_service(exchanges: Sequence[Exchange], service: Service) -> frozenset[Address]:
+    servers = {server_of(exchange) for exchange in exchanges}
+    named = {
+        (address, port)
+        for address, port in servers
+        if port == service.port and service.address in (None, address)
+    }
+    spelled = spell((service.address or "", service.port))
+    if not named and exchanges:
+        raise UsageError(
+            f"--service {spelled}: nothing recorded was answered there;"
+            f" recorded: {_listed(servers)}"
+        )
+    # 127.0.0.1 and ::1 are one host; two other addresses may be two services with one port number.
+    if len(named) > 1 and not all(ipaddress.ip_address(a).is_loopback for a, _ in named):
+        raise UsageError(f"--service {spelled} could be any of {_listed(named)}; name one")
+    return frozenset(named)
+
+
+def _only_service(exchanges: Sequence[Exchange]) -> Address:
+    servers = {server_of(exchange) for exchange in exchanges}
+    asked: dict[str, set[Address]] = {}
+    for exchange in exchanges:
+        asked.setdefault(exchange.connection.client.address, set()).add(server_of(exchange))
+    candidates = {server for server in servers if asked.get(server[0], set()) - {server}}
+    if len(candidates) == 1:
+        return candidates.pop()
+    if candidates:
+        raise UsageError(
+            f"several endpoints could be the service: {_listed(candidates)};"
+            " name one with --service"
+        )
+    raise UsageError(
+        "no endpoint both answers and asks, so which one is the service is not certain;"
+        f" name one with --service: {_listed(servers)}"
+    )
+
+
+def _listed(endpoints: Iterable[Address]) -> str:
+    return ", ".join(spell(endpoint) for endpoint in sorted(endpoints)) or "none"
+
+
+def inbound_fault(exchange: Exchange) -> str | None:
+    """Why this inbound exchange cannot judge a build, in one line; None where it can."""
+    if not exchange.HasField("http"):
+        return "it is not HTTP"
+    if not exchange.http.HasField("request"):
+        return "only its response was recorded"
+    fault = _fault("request", exchange.http.request)
+    if fault is None and not exchange.http.HasField("response"):
+        return "its response was not recorded"
+    return fault or _fault("response", exchange.http.response)
+
+
+def call_fault(exchange: Exchange) -> str | None:
+    """Why this upstream call can neither be matched nor answered; None where it can.
+
+    A call without a response (reset) and one whose response ended early are faults of the upstream
+    that a replay repeats, not of the recording.
+    """
+    if not exchange.HasField("http"):
+        return "it is not HTTP"
+    if not exchange.http.HasField("request"):
+        return "only its response was recorded"
+    fault = _fault("request", exchange.http.request)
+    response = exchange.http.response
+    if fault is None and (response.head_gaps or response.content.gaps):
+        return _fault("response", response)
+    return fault
+
+
+def _fault(half: str, message: HttpRequest | HttpResponse) -> str | None:
+    if message.head_gaps:
+        gap = message.head_gaps[0]
+        return f"its {half}'s header section lacks {gap.length} bytes at {gap.offset}"
+    if message.content.gaps:
+        gap = message.content.gaps[0]
+        return f"its {half}'s content lacks {gap.length} bytes at {gap.offset}"
+    if not message.content.complete:
+        return f"its {half} ended early, after {len(message.content.data)} bytes of content"
+    return None
