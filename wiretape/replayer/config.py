@@ -23,7 +23,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One run; `target`, `ready`, `env` and `command` may still hold {port} and {mock:host:port}."""
+    """One run. `target`, `ready`, `env` and `command` may hold {port} and {mock:host:port}."""
 
     recording: Path
     target: str

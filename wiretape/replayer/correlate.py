@@ -332,3 +332,8 @@ def _replace(table: dict[bytes, bytes], data: bytes) -> bytes:
         return b"".join(table.get(piece, piece) for piece in _BYTE_PIECES.split(word))
 
     return _WORDS.sub(other, data)
+
+
+def shape(text: str) -> str:
+    """`text` with every token that could be generated blotted out."""
+    return _TOKENS.sub("*", text)

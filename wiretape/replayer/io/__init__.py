@@ -1,0 +1,1 @@
+"""The rooms that touch sockets, clocks and processes; none of them judges anything."""

@@ -1,0 +1,216 @@
+"""The `replay` command.
+
+What a run needs (protobuf, the event loop) loads only when one begins: `--help` is immediate.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from wiretape.replayer.config import (
+    Config,
+    parse_duration_ns,
+    parse_env,
+    parse_service,
+)
+from wiretape.replayer.errors import ReplayError, UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from wiretape.replayer.verdict import Verdict
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def replay() -> None:
+    """Make a local build prove that it still does what was recorded.
+
+    Exit codes: 0 pass; 1 the build behaves differently; 2 wrong usage; 3 an upstream call that the
+    recording cannot answer, or one that never came; 4 the recording is not fit to judge; 5 the
+    environment failed; 70 internal error; 130 interrupted (the report is still written).
+    """
+
+
+@app.command(
+    options_metavar="--target URL [OPTIONS]",
+    epilog="Example: replay run rec.mcap --target http://127.0.0.1:{port}"
+    " --env PAYMENTS_URL=http://{mock:payments.internal:80} -- ./server --port {port}",
+)
+def run(
+    recording: Annotated[
+        Path, typer.Argument(metavar="REC", help="A recording: an .mcap file or a directory.")
+    ],
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="COMMAND",
+            help="After --: starts the build; {port} and {mock:host:port} expand. Without it, the"
+            " target is running already and its upstream calls are not looked at.",
+        ),
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option(metavar="URL", help="Where the build answers; {port} is a free port."),
+    ] = "",
+    service: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST]:PORT", help="Which recorded endpoint is the service, where unclear."
+        ),
+    ] = None,
+    mock: Annotated[
+        bool | None,
+        typer.Option(
+            "--mock/--no-mock",
+            help="Answer the build's upstream calls from the recording, and compare them."
+            " Default: with COMMAND.",
+        ),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="For the build's environment; {mock:host:port} is where that recorded upstream"
+            " is mocked, {port} the free port. Repeatable.",
+        ),
+    ] = None,
+    ready: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL|PORT",
+            help="Ready when a GET of URL gets a status below 400, or PORT accepts connections."
+            " Default: the target's port.",
+        ),
+    ] = None,
+    ready_timeout: Annotated[str, typer.Option(metavar="TIME", help="Time to get ready.")] = "30s",
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="Time for each response.")] = "30s",
+    max_failures: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Stop after N exchanges that differ.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write JUnit XML, a case per exchange.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the verdict as JSON.")
+    ] = None,
+) -> None:
+    """Replay a recording against a build and judge its answers and its upstream calls."""
+    words = tuple(command or ())
+    try:
+        _check_usage(words, target, env, mock)
+        config = Config(
+            recording=recording,
+            target=target,
+            service=parse_service(service) if service is not None else None,
+            mock=bool(words) if mock is None else mock,
+            env=tuple(map(parse_env, env or ())),
+            ready=ready,
+            ready_timeout_ns=parse_duration_ns(ready_timeout, "--ready-timeout"),
+            timeout_ns=parse_duration_ns(timeout, "--timeout"),
+            max_failures=max_failures,
+            junit=_writable(junit, "--junit"),
+            json=_writable(json, "--json"),
+            command=words,
+        )
+        code = _replay(config)
+    except ReplayError as error:
+        _complain(str(error))
+        code = error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted before anything was replayed")
+        code = 130
+    raise typer.Exit(code)
+
+
+def _replay(config: Config) -> int:
+    from wiretape.replayer.run import replay as replay_recording
+
+    verdict = replay_recording(config, lambda line: print(line, file=sys.stderr, flush=True))
+    return _report(config, verdict)
+
+
+def _writable(file: Path | None, option: str) -> Path | None:
+    """Said before the run: a verdict that cannot be kept is found out too late."""
+    if file is not None and (file.is_dir() or not os.access(file.absolute().parent, os.W_OK)):
+        raise UsageError(f"{option}: cannot write {file}")
+    return file
+
+
+def _check_usage(
+    command: tuple[str, ...], target: str, env: list[str] | None, mock: bool | None
+) -> None:
+    after_marker = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+    if len(command) != len(after_marker):
+        raise UsageError(f"unexpected argument '{command[0]}': the build's command stands after --")
+    if not target:
+        raise UsageError("--target is missing: where does the build answer?")
+    if command:
+        return
+    if env:
+        raise UsageError("--env needs COMMAND: nothing is started that could read it")
+    if mock:
+        raise UsageError("--mock needs COMMAND: a target that runs already knows no mock")
+    if "{port}" in target:
+        raise UsageError("{port} needs COMMAND: nothing is started that could listen there")
+
+
+def _report(config: Config, verdict: Verdict) -> int:
+    """Write every report; the exit code."""
+    from wiretape.replayer.report import json_report, junit_report, text_report
+
+    code = verdict.exit_code
+    try:
+        if config.json is not None:
+            config.json.write_text(json_report(verdict), encoding="utf-8")
+        if config.junit is not None:
+            config.junit.write_text(junit_report(verdict), encoding="utf-8")
+    except OSError as error:
+        _complain(f"cannot write {error.filename}: {error.strerror}")
+        code = 2
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    try:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        sys.stdout.write(text_report(verdict, colour))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads it (`| head`); the exit code still tells.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _complain(line: str) -> None:
+    print(f"replay: {line}", file=sys.stderr)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Entry point of `replay`; ends with the exit code of design.md §5."""
+    # Before the run handles signals itself, SIGTERM ends us as Ctrl-C does.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except Exception as error:  # the one place where what nobody foresaw becomes a line
+        where = error.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        at = f" ({where.tb_frame.f_code.co_filename}:{where.tb_lineno})" if where else ""
+        _complain(f"internal error: {type(error).__name__}: {error}{at}")
+        return 70
+    return 0

@@ -1,0 +1,229 @@
+"""Drives requests at the target, one at a time, on connections like those recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import time_ns
+from typing import cast
+
+from wiretape.exchange.http1 import MessageParser
+from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
+from wiretape.replayer.config import Target
+from wiretape.replayer.mocks import closes
+
+# Methods that may be sent again on a new connection without asking (RFC 9110 §9.2.2).
+_IDEMPOTENT = frozenset(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
+_CONNECT_TIMEOUT_S = 10.0
+_DROPPED = "the connection was closed without a response"
+
+
+class TargetGoneError(Exception):
+    """Nothing accepts connections at the target any more."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the target made of one request; times in ns since the epoch.
+
+    `equal` says that it sent the awaited bytes exactly, then nothing was parsed. Otherwise there is
+    a `response`, or `problem` says why there is none.
+    """
+
+    sent_at_ns: int
+    done_at_ns: int
+    equal: bool = False
+    response: HttpResponse | None = None
+    interim: list[HttpResponse] = field(default_factory=list)
+    problem: str | None = None
+
+
+class _Connection(asyncio.Protocol):
+    """One connection to the target with at most one exchange in flight."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.closed = False
+        self.used = False
+        self._parser = MessageParser.responses()
+        self._waiter: asyncio.Future[Answer] | None = None
+        self._answer = Answer(0, 0)
+        self._method = ""
+        self._awaited: bytes | None = None
+        self._matched = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop has transports of its own, outside asyncio's classes.
+        self.transport = cast(asyncio.Transport, transport)
+
+    def ask(
+        self, wire: bytes, method: str, awaited: bytes | None, waiter: asyncio.Future[Answer]
+    ) -> None:
+        """Write a request; `awaited` is the response that would be accepted without parsing."""
+        assert self.transport is not None
+        self._waiter, self._method, self._awaited, self._matched = waiter, method, awaited, 0
+        self._answer = Answer(time_ns(), 0)
+        if awaited is None:
+            self._parser.expect(method)
+        self.transport.write(wire)
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiter is None:
+            # Bytes that nobody asked for: what follows on this connection could not be told apart.
+            self.close()
+            return
+        if self._awaited is not None:
+            if self._awaited.startswith(data, self._matched):
+                self._matched += len(data)
+                if self._matched == len(self._awaited):
+                    self._answer.equal = True
+                    self._finish()
+                return
+            data = self._awaited[: self._matched] + data
+            self._awaited = None
+            self._parser.expect(self._method)
+        self._read(self._parser.receive_data(data, time_ns()))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        if self._waiter is None:
+            return
+        if self._awaited is not None:
+            # The start of the awaited response, and no more of it.
+            awaited, self._awaited = self._awaited[: self._matched], None
+            self._parser.expect(self._method)
+            self._read(self._parser.receive_data(awaited, time_ns()))
+        if self._waiter is not None:
+            self._read(self._parser.receive_eof(time_ns()))
+        if self._waiter is not None:
+            self._give_up(_DROPPED)
+
+    def _read(self, messages: Sequence[HttpRequest | HttpResponse]) -> None:
+        for message in messages:
+            assert isinstance(message, HttpResponse)
+            if 100 <= message.status < 200 and message.status != 101:
+                self._answer.interim.append(message)
+                continue
+            self._answer.response = message
+            if closes(message) or message.status == 101 or self._parser.in_message:
+                self.close()
+            self._finish()
+            return
+        if self._waiter is not None and (why := self._parser.failed) is not None:
+            self.close()
+            self._give_up(f"what came is not HTTP/1: {why}")
+
+    def timed_out(self, after: str) -> None:
+        if self._waiter is not None:
+            self.close()
+            begun = self._parser.in_message or self._matched
+            self._give_up(f"no {'complete ' if begun else ''}response within {after}")
+
+    def _give_up(self, problem: str) -> None:
+        self._answer.problem = problem
+        self._finish()
+
+    def _finish(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        self._answer.done_at_ns = time_ns()
+        if waiter is not None and not waiter.done():
+            waiter.set_result(self._answer)
+
+    @property
+    def heard(self) -> bool:
+        """A part of a response has come."""
+        return bool(self._matched) or self._parser.in_message
+
+    def close(self) -> None:
+        self.closed = True
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class Client:
+    """The recorded client's side: a connection for each recorded one, kept open as recorded."""
+
+    def __init__(self, target: Target, timeout_ns: int) -> None:
+        self._target = target
+        self._timeout_s = timeout_ns / 1e9
+        self._connections: dict[str, _Connection] = {}
+
+    async def exchange(
+        self, connection_id: str, wire: bytes, method: str, awaited: bytes | None, last: bool
+    ) -> Answer:
+        """Send `wire` and wait for its response; `last` closes the connection then.
+
+        Raises TargetGoneError where no connection can be made.
+        """
+        connection = self._connections.get(connection_id)
+        if connection is None or connection.closed:
+            connection = await self._open(connection_id)
+        reused = connection.used
+        answer = await self._ask(connection, wire, method, awaited)
+        if reused and answer.problem == _DROPPED and not connection.heard and method in _IDEMPOTENT:
+            # A kept connection may end at any moment; only a new one shows what the build does.
+            connection = await self._open(connection_id)
+            answer = await self._ask(connection, wire, method, awaited)
+        if last:
+            self._connections.pop(connection_id).close()
+        return answer
+
+    async def _ask(
+        self, connection: _Connection, wire: bytes, method: str, awaited: bytes | None
+    ) -> Answer:
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Answer] = loop.create_future()
+        timer = loop.call_later(
+            self._timeout_s, connection.timed_out, f"{self._timeout_s:g} s (--timeout)"
+        )
+        connection.used = True
+        try:
+            connection.ask(wire, method, awaited, waiter)
+            return await waiter
+        finally:
+            timer.cancel()
+
+    async def _open(self, connection_id: str) -> _Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                _, connection = await loop.create_connection(
+                    _Connection, self._target.host, self._target.port
+                )
+        except (OSError, TimeoutError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise TargetGoneError(why or "no answer") from error
+        self._connections[connection_id] = connection
+        return connection
+
+    def close(self) -> None:
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+
+
+async def accepts(target: Target) -> bool:
+    """Whether something accepts connections there at this moment."""
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            transport, _ = await asyncio.get_running_loop().create_connection(
+                asyncio.Protocol, target.host, target.port
+            )
+    except (OSError, TimeoutError):
+        return False
+    transport.abort()
+    return True
+
+
+async def status_of(target: Target, path: str, timeout_ns: int) -> int | None:
+    """The status that a GET of `path` gets; None where there is no response."""
+    client = Client(target, timeout_ns)
+    wire = f"GET {path} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n".encode()
+    try:
+        answer = await client.exchange("ready", wire, "GET", None, last=True)
+    except TargetGoneError:
+        return None
+    finally:
+        client.close()
+    return answer.response.status if answer.response is not None else None

@@ -1,0 +1,41 @@
+"""What {port} and {mock:host:port} stand for in one run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from wiretape.replayer.config import Config
+from wiretape.replayer.errors import UsageError
+from wiretape.replayer.mocks import normal_name
+
+_PLACEHOLDER = re.compile(r"\{(?:port|mock:([^{}]*))\}")
+
+
+def mocks_named(config: Config, recorded: Sequence[str]) -> list[str]:
+    """The upstreams that the build is told of, each checked to be `recorded`."""
+    texts = [*(value for _, value in config.env), *config.command]
+    named = {
+        normal_name(match[1])
+        for text in texts
+        for match in _PLACEHOLDER.finditer(text)
+        if match[1] is not None
+    }
+    if named and not config.mock:
+        raise UsageError(f"{{mock:{min(named)}}} stands for nothing with --no-mock")
+    for name in sorted(named):
+        if name not in recorded:
+            known = ", ".join(recorded) or "none"
+            raise UsageError(f"{{mock:{name}}}: no such upstream was recorded; recorded: {known}")
+    return sorted(named)
+
+
+def expander(port: int, mock_ports: dict[str, int]) -> Callable[[str], str]:
+    """A function that puts the run's own ports into a text."""
+
+    def one(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return str(port)
+        return f"127.0.0.1:{mock_ports[normal_name(match[1])]}"
+
+    return lambda text: _PLACEHOLDER.sub(one, text)
