@@ -41,7 +41,7 @@ def decode_content(data: bytes, codings: bytes | str, limit: int = MAX_DECODED) 
 
 def _inflate(data: bytes, limit: int, window: int) -> bytes:
     """One or more zlib or gzip members; trailing zero bytes are padding."""
-    out = []
+    out: list[bytes] = []
     while data.rstrip(b"\0") or not out:
         decoder = zlib.decompressobj(window)
         try:

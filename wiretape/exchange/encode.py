@@ -140,6 +140,23 @@ def connection(
     return encoded + text(9, b"".join(map(varint, vlans)))
 
 
+def half_ledger(counts: Sequence[int], undecoded_reason: str) -> bytes:
+    """A HalfLedger; `counts` are its fields 1 to 9 in order."""
+    encoded = b"".join([number(n, value) for n, value in enumerate(counts, 1) if value])
+    return encoded + text(10, undecoded_reason.encode())
+
+
+def connection_end(ident: str, closed_at_ns: int, how: int, client: bytes, server: bytes) -> bytes:
+    """A ConnectionEnd; `client` and `server` are encoded HalfLedgers."""
+    return (
+        text(1, ident.encode())
+        + (b"\x11" + closed_at_ns.to_bytes(8, "little") if closed_at_ns else b"")
+        + number(3, how)
+        + delimited(4, client)
+        + delimited(5, server)
+    )
+
+
 def exchange(
     ident: bytes,
     connection_field: bytes,

@@ -336,7 +336,8 @@ class RecordingWriter:
         body = summary.end()
         footer = _RECORD.pack(Opcode.FOOTER, 20) + struct.pack("<QQ", start, offset_start)
         crc = zlib.crc32(footer, zlib.crc32(body))
-        return data_end + body + footer + struct.pack("<I", crc) + MAGIC
+        tail: bytes = data_end + body + footer + struct.pack("<I", crc) + MAGIC
+        return tail
 
     def _write(self, *pieces: bytes) -> None:
         """Writes all of `pieces` unbuffered."""

@@ -117,6 +117,24 @@ class ByteQueue:
         self.data = b"".join(pieces)
         return True
 
+    def pull_all(self) -> None:
+        """Makes everything up to the next hole readable."""
+        while self.pull():
+            pass
+
+    def skip_all(self) -> tuple[int, int]:
+        """Drops everything that was added: (bytes, bytes of holes)."""
+        size = len(self.data) - self.pos
+        holes = 0
+        for item in self._ahead:
+            if isinstance(item, Hole):
+                holes += item.length
+            else:
+                size += len(item.payload)
+        self._ahead.clear()
+        self.data, self.pos, self.base = b"", 0, self.end
+        return size, holes
+
     def _append_segments(self, run: Run, ends: list[int]) -> None:
         self.ends += ends
         self.at_ns += run.at_ns

@@ -87,6 +87,9 @@ class Reader:
         self.undecoded_bytes = 0
         self.hole_bytes = 0
         self.undecoded: dict[str, int] = {}
+        """Undecoded bytes by reason."""
+        self.lost_end = -1
+        """Offset after the last hole or undecoded stretch: messages may be lost before it."""
         self._conversation = conversation
         self._sections = sections
         self._content = ContentReader(max_content_bytes)
@@ -199,10 +202,12 @@ class Reader:
         if hole is None:
             return False
         self.hole_bytes += queue.take_hole(hole.length).length
+        self.lost_end = queue.offset
         return True
 
     def _pass(self, length: int, reason: str) -> None:
         if length:
+            self.lost_end = self.queue.offset + length
             self.undecoded_bytes += length
             self.undecoded[reason] = self.undecoded.get(reason, 0) + length
 

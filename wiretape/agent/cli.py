@@ -1,0 +1,187 @@
+"""The `capture-agent` command.
+
+What an import needs (numpy, protobuf) loads only when one begins: `--help` is immediate.
+"""
+
+import re
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+@app.callback()
+def capture_agent() -> None:
+    """Record what a service really does, as HTTP exchanges.
+
+    Exit codes: 0 done; 2 wrong usage; 3 unreadable input (what was readable is still written);
+    5 missing privilege; 70 internal error; 130 interrupted (what was read is still written).
+    """
+
+
+@app.command(
+    "import",
+    options_metavar="-o REC [OPTIONS]",
+    epilog="Example: capture-agent import monday.pcap -o monday.mcap",
+)
+def import_(
+    captures: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CAPTURE...",
+            help="pcap or pcapng, plain or compressed with gzip or zstd; - is standard input."
+            " Several are read one after another, as the parts of one capture.",
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="REC",
+            help="The recording to write; one that ends in / makes a directory.",
+        ),
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing REC.")] = False,
+    service: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[HOST]:PORT",
+            help="Where the service answers: marks exchanges as inbound or outbound. Repeatable.",
+        ),
+    ] = None,
+    max_content: Annotated[
+        str,
+        typer.Option(metavar="SIZE", help="Keep this much of each content (K, M or G may follow)."),
+    ] = "64M",
+    summary_json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the ledger as JSON.")
+    ] = None,
+) -> None:
+    """Read captures that exist already, and write a recording."""
+    from wiretape.agent.config import ImportConfig
+    from wiretape.agent.importing import import_captures
+    from wiretape.agent.summary import summary_text
+    from wiretape.exchange.endpoints import parse_service
+
+    try:
+        config = ImportConfig(
+            captures=tuple(captures),
+            output=output,
+            force=force,
+            services=tuple(map(parse_service, service or ())),
+            max_content_bytes=_size(max_content),
+            summary_json=summary_json,
+        )
+    except ValueError as error:
+        _complain(str(error))
+        raise typer.Exit(2) from None
+    outcome = import_captures(config, _complain)
+    if outcome.recorded:
+        _print(f"{output}\n{summary_text(outcome.ledger)}")
+        print(
+            f"{output} holds the traffic as it was, secrets included; only you can read it",
+            file=sys.stderr,
+        )
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command(epilog="Example: capture-agent show monday.mcap --format har > monday.har")
+def show(
+    recording: Annotated[
+        Path, typer.Argument(metavar="REC", help="A recording: an .mcap file or a directory.")
+    ],
+    ident: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="One exchange, or all whose identifier begins so."),
+    ] = None,
+    form: Annotated[
+        Literal["table", "jsonl", "har", "http"] | None,
+        typer.Option(
+            "--format", help="Default: table; http where ID is given.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Print the exchanges of a recording."""
+    from wiretape.agent.show import write_exchanges
+    from wiretape.exchange.recording import RecordingError, read_recording
+
+    chosen = form or ("http" if ident else "table")
+    try:
+        reader = read_recording(recording)
+        found = write_exchanges(reader, chosen, ident, sys.stdout)
+        sys.stdout.flush()
+    except RecordingError as error:
+        _complain(str(error))
+        raise typer.Exit(3) from None
+    except BrokenPipeError:
+        _nobody_reads()
+        raise typer.Exit(0) from None
+    if reader.truncated:
+        _complain(reader.truncated)
+        raise typer.Exit(3)
+    if ident and not found:
+        _complain(f"{recording}: no exchange has an identifier that begins with {ident!r}")
+        raise typer.Exit(2)
+
+
+def _size(text: str) -> int:
+    """Bytes from a number with K, M or G. Raises ValueError."""
+    match = re.fullmatch(r"(\d+)([KMG]?)(i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"{text!r} is not a size: a number of bytes, or of K, M or G")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def _print(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _nobody_reads()
+
+
+def _nobody_reads() -> None:
+    """`| head` has seen enough; the interpreter must not complain at exit."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(line: str) -> None:
+    print(f"capture-agent: {line}", file=sys.stderr)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> NoReturn:
+    """Entry point of `capture-agent`; exits with the codes of the command's help."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        sys.exit(130)
+    except Exception as error:  # the one place where what nobody foresaw becomes a line
+        where = error.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        place = f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where else "?"
+        _complain(f"internal error: {type(error).__name__}: {error} (at {place})")
+        sys.exit(70)
+    sys.exit(0)

@@ -1,0 +1,21 @@
+"""What one run of `capture-agent` was asked to do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wiretape.exchange.endpoints import ServiceEndpoint
+
+DEFAULT_MAX_CONTENT = 64 << 20
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    captures: tuple[str, ...]
+    output: str
+    """Path of the recording; one that ends in "/" makes a directory."""
+    force: bool = False
+    services: tuple[ServiceEndpoint, ...] = ()
+    max_content_bytes: int = DEFAULT_MAX_CONTENT
+    summary_json: Path | None = None
+    fast: bool = True
+    """Off, every segment takes the slow lane: for tests and for doubts."""

@@ -1,0 +1,163 @@
+"""Imports captures: the edge that ties files, signals and the pipeline together."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from wiretape.agent.config import ImportConfig
+from wiretape.agent.ledger import Ledger
+from wiretape.agent.packets import PacketBatch
+from wiretape.agent.pipeline import Pipeline, Record
+from wiretape.agent.sources.pcap_file import CaptureError, CaptureFile, open_capture
+from wiretape.exchange.recording import (
+    CONNECTION_ENDS,
+    EXCHANGES,
+    RecordingError,
+    RecordingWriter,
+)
+
+OK, USAGE, UNREADABLE, FAILED, INTERRUPTED = 0, 2, 3, 70, 130
+
+
+class Outcome:
+    """What an import came to: its ledger and its exit code."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.exit_code = OK
+        self.recorded = False
+
+
+class Interruption:
+    """SIGINT and SIGTERM: noted, and raised only where waiting for input (so no batch is torn)."""
+
+    def __init__(self) -> None:
+        self.happened = False
+        self.waiting = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.happened = True
+        if self.waiting:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _interruptible() -> Iterator[Interruption]:
+    interruption = Interruption()
+    before = {n: signal.signal(n, interruption) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def import_captures(config: ImportConfig, say: Callable[[str], None]) -> Outcome:
+    """Imports `config.captures` in their order; `say` takes one-line messages.
+
+    Whatever goes wrong, what was read until then is in the recording and in the ledger.
+    """
+    outcome = Outcome()
+    started_ns = time.monotonic_ns()
+    captures = _open_all(config, outcome, say)
+    try:
+        if captures:
+            _import_opened(config, captures, outcome, say)
+    finally:
+        for _, capture in captures:
+            capture.close()
+    outcome.ledger.seconds = (time.monotonic_ns() - started_ns) / 1e9
+    _write_summary(config, outcome, say)
+    return outcome
+
+
+def _open_all(
+    config: ImportConfig, outcome: Outcome, say: Callable[[str], None]
+) -> list[tuple[str, CaptureFile]]:
+    captures = []
+    for name in config.captures:
+        try:
+            captures.append((name, open_capture(name)))
+        except CaptureError as error:
+            say(f"{_shown(name)}: {error}")
+            outcome.exit_code = UNREADABLE
+    return captures
+
+
+def _import_opened(
+    config: ImportConfig,
+    captures: list[tuple[str, CaptureFile]],
+    outcome: Outcome,
+    say: Callable[[str], None],
+) -> None:
+    try:
+        writer = RecordingWriter(config.output, force=config.force)
+    except RecordingError as error:
+        say(str(error))
+        outcome.exit_code = USAGE
+        return
+    pipeline = Pipeline("pcap", config.max_content_bytes, config.services, config.fast)
+    outcome.ledger = pipeline.ledger
+    try:
+        with writer, _interruptible() as interruption:
+            for name, capture in captures:
+                try:
+                    _read(capture, pipeline, writer, interruption)
+                except CaptureError as error:
+                    say(f"{_shown(name)}: {error}; everything before it was imported")
+                    outcome.exit_code = UNREADABLE
+                if interruption.happened:
+                    say("interrupted; what was read until then was imported")
+                    outcome.exit_code = INTERRUPTED
+                    break
+            _write(writer, pipeline.close())
+        outcome.recorded = True
+    except OSError as error:
+        say(f"{writer.path}: {error.strerror}; what was written before it can be read")
+        outcome.exit_code = FAILED
+
+
+def _read(
+    capture: CaptureFile, pipeline: Pipeline, writer: RecordingWriter, interruption: Interruption
+) -> None:
+    batches = capture.batches(pipeline.ledger.packets)
+    while not interruption.happened:
+        batch = _next(batches, interruption)
+        if batch is None:
+            return
+        _write(writer, pipeline.feed(batch))
+
+
+def _next(batches: Iterator[PacketBatch], interruption: Interruption) -> PacketBatch | None:
+    interruption.waiting = True
+    try:
+        return next(batches, None)
+    except KeyboardInterrupt:
+        return None
+    finally:
+        interruption.waiting = False
+
+
+def _write(writer: RecordingWriter, records: list[Record]) -> None:
+    for record in records:
+        channel = CONNECTION_ENDS if record.is_end else EXCHANGES
+        writer.write_encoded(channel, record.parts, record.size, record.at_ns)
+
+
+def _write_summary(config: ImportConfig, outcome: Outcome, say: Callable[[str], None]) -> None:
+    if config.summary_json is None:
+        return
+    try:
+        text = json.dumps(outcome.ledger.as_json(), indent=1) + "\n"
+        config.summary_json.write_text(text, encoding="utf-8")
+    except OSError as error:
+        say(f"{config.summary_json}: {error.strerror}")
+        outcome.exit_code = outcome.exit_code or FAILED
+
+
+def _shown(name: str) -> str:
+    return "standard input" if name == "-" else os.fspath(name)

@@ -1,0 +1,113 @@
+"""From packet batches to encoded exchanges, with the ledger of everything between.
+
+Finished records leave in the order of the packets that finished them, so a recording does not
+depend on the size of batches.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from wiretape.agent.ledger import Ledger, count
+from wiretape.agent.packets import Decoder, PacketBatch
+from wiretape.agent.tcp.table import ConnectionTable
+from wiretape.exchange.endpoints import ServiceEndpoint
+from wiretape.exchange.http1 import Sections
+from wiretape.exchange.v1 import exchange_pb2 as pb
+
+
+class Record(NamedTuple):
+    """One encoded record for the recording; `is_end` tells a ConnectionEnd from an Exchange."""
+
+    packet: int
+    serial: int
+    is_end: bool
+    parts: list[bytes]
+    size: int
+    at_ns: int
+
+
+class Pipeline:
+    """`feed` batches in capture order, then `close`; both return what was finished by them."""
+
+    def __init__(
+        self,
+        source: str,
+        max_content_bytes: int,
+        services: Iterable[ServiceEndpoint] = (),
+        fast: bool = True,
+    ) -> None:
+        self.ledger = Ledger()
+        self.source = source
+        self.sections = Sections()
+        self.max_content_bytes = max_content_bytes
+        self._services = tuple(services)
+        self._service_addresses = {s.address for s in self._services if s.address}
+        self._decoder = Decoder()
+        self._table = ConnectionTable(self, self.ledger, fast)
+        self._records: list[Record] = []
+
+    def feed(self, batch: PacketBatch) -> list[Record]:
+        """Takes the next batch; the records that it finished."""
+        segments, skipped = self._decoder.decode(batch)
+        ledger = self.ledger
+        ledger.packets += len(batch.start)
+        ledger.packets_decoded += len(segments.packet)
+        for reason, packets in skipped.items():
+            count(ledger.packets_skipped, reason, packets)
+        self._table.feed(segments)
+        return self._finished()
+
+    def close(self) -> list[Record]:
+        """The capture is over; the records of what was still open."""
+        self._table.close()
+        return self._finished()
+
+    def _finished(self) -> list[Record]:
+        records, self._records = self._records, []
+        records.sort(key=_order)
+        return records
+
+    # -- the connections' sink
+
+    def role_of(self, client: tuple[str, int], server: tuple[str, int]) -> int:
+        """The role of a connection's exchanges, where `--service` tells it.
+
+        An address that answered for a service named without one is remembered: what that address
+        asks is the service's own call.
+        """
+        if any(service.serves(*server) for service in self._services):
+            self._service_addresses.add(server[0])
+            return int(pb.ROLE_INBOUND)
+        if client[0] in self._service_addresses:
+            return int(pb.ROLE_OUTBOUND)
+        return int(pb.ROLE_UNSPECIFIED)
+
+    def take_exchange(
+        self,
+        packet: int,
+        parts: list[bytes],
+        size: int,
+        at_ns: int,
+        kind: tuple[bool, bool, bool, int],
+    ) -> None:
+        requested, answered, gapped, violations = kind
+        ledger = self.ledger
+        ledger.exchanges += 1
+        if requested and answered:
+            ledger.complete += 1
+        elif requested:
+            ledger.request_only += 1
+        else:
+            ledger.response_only += 1
+        ledger.with_gaps += gapped
+        ledger.violations += violations
+        self._records.append(Record(packet, len(self._records), False, parts, size, at_ns))
+
+    def take_end(self, packet: int, encoded: bytes, at_ns: int) -> None:
+        self._records.append(
+            Record(packet, len(self._records), True, [encoded], len(encoded), at_ns)
+        )
+
+
+def _order(record: Record) -> tuple[int, int]:
+    return record.packet, record.serial

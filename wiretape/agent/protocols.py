@@ -1,0 +1,230 @@
+"""What a connection speaks, and which response answers which request.
+
+Requests and responses pair in order (RFC 9112 §9.3.2). Where something was lost, acknowledgment
+numbers tell what order cannot: a response acknowledges the request it answers, and a request
+acknowledges the responses its sender had. What they leave open stays unpaired.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from wiretape.exchange.http1 import (
+    WAIT,
+    Message,
+    Reader,
+    RequestReader,
+    ResponseReader,
+    Sections,
+    Wait,
+    grammar,
+)
+from wiretape.exchange.stream import ByteQueue
+
+MAX_SNIFFED_BYTES = 1 << 20
+
+
+class Recorder(Protocol):
+    """Takes finished exchanges of one connection, in the order of their ordinals."""
+
+    def exchange(
+        self,
+        packet: int,
+        request: Message | None,
+        interim: Sequence[Message],
+        response: Message | None,
+    ) -> None: ...
+
+
+class Acknowledgments(Protocol):
+    """How raw acknowledgment numbers map to offsets of the other direction."""
+
+    def ack_offset(self, from_client: bool, raw_ack: int, packet: int) -> int:
+        """-1 where the other direction had not been seen before `packet`."""
+
+
+class HttpConversation:
+    """Both directions of one HTTP/1 connection."""
+
+    def __init__(
+        self,
+        requests: ByteQueue,
+        responses: ByteQueue,
+        acknowledgments: Acknowledgments,
+        recorder: Recorder,
+        sections: Sections,
+        max_content_bytes: int,
+        synchronized: tuple[bool, bool],
+    ) -> None:
+        """`synchronized`: whether each queue begins where the connection did."""
+        self.requests = RequestReader(requests, self, sections, max_content_bytes, synchronized[0])
+        self.responses = ResponseReader(
+            responses, self, sections, max_content_bytes, synchronized[1]
+        )
+        self._acknowledgments = acknowledgments
+        self._recorder = recorder
+        self._pending: deque[Message] = deque()
+        """Requests begun and not answered, in order."""
+        self._interim: list[Message] = []
+        self._early: tuple[Message, list[Message], Message] | None = None
+        """A request still being sent, with the final response that it already has."""
+        self._answered_end = 0
+        """Offset in the response direction after the last response."""
+        self._floor = 0
+        """No exchange is finished before this packet: something before it was waited for."""
+
+    def pump(self) -> None:
+        """Advances both readers until neither moves."""
+        requests, responses = self.requests, self.responses
+        while True:
+            moved = requests.advance()
+            if not responses.advance() and not moved:
+                return
+
+    def close(self, packet: int) -> None:
+        """Both queues are closed: what is pending has no more to come."""
+        self._floor = max(self._floor, packet)
+        self.pump()
+        while True:
+            self.requests.go_on()
+            if not self.requests.advance() and not self.responses.advance():
+                break
+            self.pump()
+        if self._early is not None:
+            self._finish_early()
+        for request in list(self._pending):
+            self._retire(request)
+        if self._interim:
+            self._record(None, self._interim, None)
+            self._interim = []
+
+    # -- the readers' side (http1.Conversation)
+
+    def ack_offset(self, reader: Reader, raw_ack: int, packet: int) -> int:
+        return self._acknowledgments.ack_offset(reader is self.requests, raw_ack, packet)
+
+    def request_begun(self, request: Message) -> None:
+        self._pending.append(request)
+
+    def request_finished(self, request: Message) -> None:
+        if self._early is not None and self._early[0] is request:
+            self._finish_early()
+            if request.takes_over:
+                self.requests.go_on()
+
+    def request_of(self, response_start: int, ack: int) -> Message | Wait | None:
+        pending = self._pending
+        if self.responses.lost_end > self._answered_end:
+            return self._request_after_loss(response_start, ack)
+        if not pending:
+            requests = self.requests
+            if ack > requests.position and not requests.finished:
+                return WAIT
+            return None
+        request = pending[0]
+        if 0 <= ack <= request.start:
+            return None
+        return request
+
+    def response_finished(self, response: Message, request: Message | None) -> None:
+        self._answered_end = response.end
+        if response.gapped:
+            self._floor = max(self._floor, response.packet)
+        if 100 <= response.status < 200 and response.status != 101:
+            self._interim.append(response)
+            return
+        interim, self._interim = self._interim, []
+        if request is None:
+            self._record(None, interim, response)
+            return
+        assert self._pending[0] is request, "responses answer the oldest request"
+        self._pending.popleft()
+        if request.takes_over:
+            self._take_over(request, response)
+        if request.finished:
+            self._record(request, interim, response)
+        else:
+            self._early = request, interim, response
+
+    def _take_over(self, request: Message, response: Message) -> None:
+        """CONNECT and Upgrade succeed or leave the connection as it was (RFC 9110 §7.8, §9.3.6)."""
+        if response.status == 101:
+            self.requests.become_opaque("upgraded")
+            self.responses.become_opaque("upgraded")
+        elif request.method == b"CONNECT" and 200 <= response.status < 300:
+            self.requests.start_over()
+            self.responses.start_over()
+        else:
+            self.requests.go_on()
+
+    # -- loss
+
+    def _request_after_loss(self, response_start: int, ack: int) -> Message | Wait | None:
+        """Which request a response answers when responses before it may have been lost.
+
+        A request that was sent when its client had `ack` bytes of responses is answered at or after
+        that offset. The latest such offset up to this response singles the request out, unless it
+        was pipelined with others and responses may be lost since.
+        """
+        requests = self.requests
+        if ack > requests.position and not requests.finished:
+            return WAIT
+        candidates = [r for r in self._pending if ack < 0 or r.start < ack]
+        if not candidates or any(r.ack < 0 for r in candidates):
+            return None
+        sent_at = max((r.ack for r in candidates if r.ack <= response_start), default=-1)
+        together = [r for r in candidates if r.ack == sent_at]
+        if not together or (len(together) > 1 and self.responses.lost_end > sent_at):
+            return None
+        chosen = together[0]
+        while self._pending[0] is not chosen:
+            if not self._pending[0].finished:
+                return None
+            self._retire(self._pending[0])
+        return chosen
+
+    def _retire(self, request: Message) -> None:
+        """Records a request whose response was never seen."""
+        self._pending.remove(request)
+        interim, self._interim = self._interim, []
+        self._record(request, interim, None)
+
+    def _finish_early(self) -> None:
+        assert self._early is not None, "no early response"
+        request, interim, response = self._early
+        self._early = None
+        if request.finished:
+            self._record(request, interim, response)
+
+    def _record(
+        self, request: Message | None, interim: Sequence[Message], response: Message | None
+    ) -> None:
+        packet = self._floor
+        if request is not None and request.packet > packet:
+            packet = request.packet
+        if response is not None and response.packet > packet:
+            packet = response.packet
+        self._recorder.exchange(packet, request, interim, response)
+
+
+def find_client(queues: tuple[ByteQueue, ByteQueue], scanned: list[int]) -> int | None:
+    """Which of two directions the client sends, told by the first segment that opens a message.
+
+    `scanned` keeps, for each queue, up to where it was searched. None while nothing tells.
+    """
+    found: list[tuple[int, int]] = []
+    for index, queue in enumerate(queues):
+        queue.pull_all()
+        data, base = queue.data, queue.base
+        start = max(scanned[index] - base, queue.pos)
+        while start < len(data):
+            segment = queue.segment(base + start)
+            if grammar.may_start_request(data, start):
+                found.append((queue.packets[segment], index))
+                break
+            if grammar.may_start_response(data, start):
+                found.append((queue.packets[segment], 1 - index))
+                break
+            start = queue.ends[segment] - base
+        scanned[index] = base + start
+    return min(found)[1] if found else None

@@ -1,0 +1,380 @@
+"""Reads captures: classic pcap and pcapng, plain, gzip- or zstd-compressed, from a file or a pipe.
+
+Blocks are walked one by one (their lengths form a chain), everything else of their headers is
+gathered for a whole batch at once. The file is read into one buffer that is used again for the next
+batch, so memory does not grow with the file; memory maps would, as their pages count as resident.
+"""
+
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from wiretape.agent.packets import I64, PacketBatch
+
+BATCH_BYTES = 16 << 20
+MAX_PACKET_BYTES = 8 << 20
+
+_PCAP_MAGICS = {
+    b"\xd4\xc3\xb2\xa1": ("<", 1000),
+    b"\xa1\xb2\xc3\xd4": (">", 1000),
+    b"\x4d\x3c\xb2\xa1": ("<", 1),
+    b"\xa1\xb2\x3c\x4d": (">", 1),
+    b"\x34\xcd\xb2\xa1": ("<", 1000),  # Kuznetsov's variant, with a longer record header
+    b"\xa1\xb2\xcd\x34": (">", 1000),
+}
+_KUZNETSOV = (b"\x34\xcd\xb2\xa1", b"\xa1\xb2\xcd\x34")
+_SECTION, _INTERFACE, _PACKET, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 2, 3, 6
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_OPTION_RESOLUTION, _OPTION_OFFSET = 9, 14
+
+
+class CaptureError(Exception):
+    """A capture cannot be read, or not further; one line that says which, why and where.
+
+    Whatever stood before that place has been delivered.
+    """
+
+
+class _Interface(NamedTuple):
+    link_type: int
+    snap_length: int
+    units_per_second: int
+    offset_s: int
+
+
+class _Input:
+    """The buffer: `data[begin:end]` is read and not yet walked, `base` its place in the capture."""
+
+    def __init__(self, stream: io.BufferedIOBase, size: int) -> None:
+        self._stream = stream
+        self.memory = bytearray(size)
+        self.array = np.frombuffer(self.memory, np.uint8)
+        self.begin = self.end = self.base = 0
+        self.at_end = False
+
+    def fill(self) -> bool:
+        """Moves the rest to the front and reads once behind it; False at the end of the stream.
+
+        Raises CaptureError where the stream cannot be read on.
+        """
+        rest = self.end - self.begin
+        self.memory[:rest] = self.memory[self.begin : self.end]
+        self.base += self.begin
+        self.begin, self.end = 0, rest
+        with memoryview(self.memory) as view:
+            while self.end < len(view):
+                try:
+                    count = self._stream.readinto(view[self.end :]) or 0
+                except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+                    raise CaptureError(
+                        f"the compression is damaged or cut after byte {self.base + self.end} "
+                        f"of what it holds ({error})"
+                    ) from error
+                except OSError as error:
+                    raise CaptureError(error.strerror or str(error)) from error
+                if not count:
+                    self.at_end = True
+                    break
+                self.end += count
+        return self.end > rest
+
+    def need(self, size: int) -> bool:
+        """Whether `size` bytes from `begin` are there, reading more where they are not."""
+        while self.end - self.begin < size:
+            if self.at_end or not self.fill():
+                return False
+        return True
+
+
+def open_capture(name: str, batch_bytes: int = BATCH_BYTES) -> "CaptureFile":
+    """Opens the capture `name`, "-" for standard input. Raises CaptureError."""
+    return CaptureFile(name, batch_bytes)
+
+
+class CaptureFile:
+    """One capture; `batches` walks it once. Close it, or use it in a `with`."""
+
+    def __init__(self, name: str, batch_bytes: int) -> None:
+        self.name = name
+        self._stack = ExitStack()
+        try:
+            if name == "-":
+                stream = self._stack.enter_context(os.fdopen(os.dup(0), "rb"))
+            else:
+                stream = self._stack.enter_context(Path(name).open("rb"))  # noqa: SIM115
+            self._input = _Input(self._decompressed(stream), batch_bytes)
+            if not self._input.need(4):
+                empty = not self._input.end
+                raise CaptureError("is empty" if empty else "is not a capture (pcap or pcapng)")
+        except OSError as error:
+            self.close()
+            raise CaptureError(error.strerror or str(error)) from error
+        except CaptureError:
+            self.close()
+            raise
+
+    def _decompressed(self, stream: io.BufferedReader) -> io.BufferedIOBase:
+        magic = stream.peek(4)[:4]
+        if magic[:2] == _GZIP:
+            return self._stack.enter_context(gzip.GzipFile(fileobj=stream))
+        if magic == _ZSTD:
+            decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+            reader = decompressor.stream_reader(stream, read_across_frames=True)
+            return io.BufferedReader(self._stack.enter_context(reader), 1 << 20)
+        return stream
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> "CaptureFile":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def batches(self, first: int = 0) -> Iterator[PacketBatch]:
+        """Batches of packets, numbered from `first`; a batch is valid until the next is asked for.
+
+        Raises CaptureError at the place where reading must stop.
+        """
+        magic = bytes(self._input.memory[:4])
+        if magic in _PCAP_MAGICS:
+            return self._pcap(first, *_PCAP_MAGICS[magic], magic in _KUZNETSOV)
+        if magic == _SECTION.to_bytes(4, "big"):
+            return _PcapngWalker(self._input, first).batches()
+        raise CaptureError("is not a capture (pcap or pcapng)")
+
+    def _pcap(
+        self, first: int, order: str, ns_per_unit: int, kuznetsov: bool
+    ) -> Iterator[PacketBatch]:
+        source = self._input
+        if not source.need(24):
+            raise CaptureError(f"cut in its file header, at byte {source.end}")
+        snap_length, network = Struct(order + "II").unpack_from(source.memory, 16)
+        link_type = network & 0x0FFFFFFF
+        source.begin = 24
+        header = 24 if kuznetsov else 16
+        captured_at = Struct(order + "I").unpack_from
+        max_bytes = max(min(snap_length, MAX_PACKET_BYTES), 1 << 18)
+        while True:
+            memory, position, end = source.memory, source.begin, source.end
+            starts: list[int] = []
+            append = starts.append
+            damaged = False
+            while position + header <= end:
+                (captured,) = captured_at(memory, position + 8)
+                if captured > max_bytes:
+                    damaged = True
+                    break
+                after = position + header + captured
+                if after > end:
+                    break
+                append(position)
+                position = after
+            if starts:
+                batch = _pcap_batch(source, starts, first, order, ns_per_unit, header, link_type)
+                first += len(starts)
+                source.begin = position
+                yield batch
+            if damaged:
+                raise CaptureError(
+                    f"packet {first + 1} at byte {source.base + position} claims "
+                    f"{captured} bytes: the capture is damaged there"
+                )
+            if source.at_end or not source.fill():
+                if source.end > source.begin:
+                    raise CaptureError(
+                        f"cut in the middle of packet {first + 1}, "
+                        f"which begins at byte {source.base + source.begin}"
+                    )
+                return
+
+
+def _words(source: _Input, starts: NDArray[np.int64], at: int, order: str) -> NDArray[np.int64]:
+    """A 32-bit field of every header, `at` bytes from its start."""
+    size = len(source.array)
+    view = np.ndarray((size - 3,), order + "u4", source.memory, 0, (1,))
+    return view[starts + at].astype(np.int64)
+
+
+def _pcap_batch(
+    source: _Input,
+    headers: list[int],
+    first: int,
+    order: str,
+    ns_per_unit: int,
+    header: int,
+    link_type: int,
+) -> PacketBatch:
+    starts = np.array(headers, np.int64)
+    return PacketBatch(
+        buffer=source.array,
+        first=first,
+        start=starts + header,
+        captured=_words(source, starts, 8, order),
+        wire=_words(source, starts, 12, order),
+        at_ns=_words(source, starts, 0, order) * 1_000_000_000
+        + _words(source, starts, 4, order) * ns_per_unit,
+        link_type=np.full(len(starts), link_type, np.int32),
+    )
+
+
+class _PcapngWalker:
+    """Walks the blocks of a pcapng capture (draft-ietf-opsawg-pcapng §4)."""
+
+    def __init__(self, source: _Input, first: int) -> None:
+        self._source = source
+        self._first = first
+        self._order = "<"
+        self._interfaces: list[_Interface] = []
+        self._rows: list[tuple[int, int]] = []
+        """Block position and type of the packets of the batch."""
+
+    def batches(self) -> Iterator[PacketBatch]:
+        source = self._source
+        while True:
+            block = self._next_block()
+            if block is None:
+                if self._rows:
+                    yield self._batch()
+                    source.begin = self._walked
+                if source.at_end or not source.fill():
+                    break
+                continue
+            kind, position, length = block
+            if kind in (_ENHANCED, _SIMPLE, _PACKET):
+                self._rows.append((position, kind))
+            elif kind == _INTERFACE:
+                self._add_interface(position, length)
+            elif kind == _SECTION:
+                if self._rows:
+                    # The packets before it are read by their own section's byte order.
+                    order, self._order = self._order, self._order_before
+                    yield self._batch()
+                    self._order = order
+                self._interfaces = []
+            self._walked = position + length
+            if not self._rows:
+                source.begin = self._walked
+        if source.end > source.begin:
+            raise CaptureError(
+                f"cut in the middle of the block at byte {source.base + source.begin}, "
+                f"after packet {self._first}"
+            )
+
+    _walked = 0
+    _order_before = "<"
+
+    def _next_block(self) -> tuple[int, int, int] | None:
+        """(type, position, length) of the next whole block in the buffer."""
+        source = self._source
+        position = self._walked if self._rows else source.begin
+        if source.end - position < 12:
+            return None
+        memory = source.memory
+        kind = int.from_bytes(memory[position : position + 4], "little")
+        if kind == _SECTION:
+            self._order_before = self._order
+            magic = bytes(memory[position + 8 : position + 12])
+            if magic not in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"):
+                raise self._damage(position, "has no byte-order magic")
+            self._order = "<" if magic[0] == 0x4D else ">"
+        kind, length = Struct(self._order + "II").unpack_from(memory, position)
+        if length < 12 or length % 4 or length > len(memory):
+            raise self._damage(position, f"claims {length} bytes")
+        if position + length > source.end:
+            if kind == _SECTION:
+                self._order = self._order_before
+            return None
+        return kind, position, length
+
+    def _damage(self, position: int, what: str) -> CaptureError:
+        place = self._source.base + position
+        return CaptureError(f"the block at byte {place} {what}: the capture is damaged there")
+
+    def _add_interface(self, position: int, length: int) -> None:
+        memory, order = self._source.memory, self._order
+        link_type, _, snap_length = Struct(order + "HHI").unpack_from(memory, position + 8)
+        units, offset = 1_000_000, 0
+        option = Struct(order + "HH")
+        at, end = position + 16, position + length - 4
+        while at + 4 <= end:
+            code, size = option.unpack_from(memory, at)
+            value = bytes(memory[at + 4 : at + 4 + size])
+            if code == 0:
+                break
+            if code == _OPTION_RESOLUTION and value:
+                exponent = value[0] & 0x7F
+                units = 1 << exponent if value[0] & 0x80 else 10**exponent
+            elif code == _OPTION_OFFSET and len(value) == 8:
+                (offset,) = Struct(order + "q").unpack(value)
+            at += 4 + (size + 3) // 4 * 4
+        self._interfaces.append(_Interface(link_type, snap_length, units, offset))
+
+    def _batch(self) -> PacketBatch:
+        source, order = self._source, self._order
+        positions = np.array([row[0] for row in self._rows], np.int64)
+        kinds = np.array([row[1] for row in self._rows], np.int64)
+        simple = kinds == _SIMPLE
+        length = _words(source, positions, 4, order)
+        interface = _words(source, positions, 8, order)
+        if (kinds == _PACKET).any():
+            half = np.ndarray((len(source.array) - 1,), order + "u2", source.memory, 0, (1,))
+            interface = np.where(kinds == _PACKET, half[positions + 8].astype(np.int64), interface)
+        interface = np.where(simple, 0, interface)
+        if int(interface.max()) >= len(self._interfaces):
+            raise self._damage(int(positions[interface.argmax()]), "names an unknown interface")
+        columns = np.array([(i.link_type, i.snap_length) for i in self._interfaces], np.int64)
+        # A simple packet block has no captured length: it is the interface's snap length at most.
+        wire = np.where(
+            simple, interface_wire := _words(source, positions, 8, order),
+            _words(source, np.where(simple, positions - 8, positions), 24, order),
+        )  # fmt: skip
+        snap = columns[interface, 1]
+        limit = np.where(snap > 0, snap, MAX_PACKET_BYTES)
+        captured = np.where(
+            simple, np.minimum(interface_wire, limit),
+            _words(source, np.where(simple, positions - 8, positions), 20, order),
+        )  # fmt: skip
+        start = positions + np.where(simple, 12, 28)
+        captured = np.minimum(captured, positions + length - 4 - start)
+        high = _words(source, positions, 12, order)
+        low = _words(source, np.where(simple, positions - 4, positions), 16, order)
+        at_ns = np.where(simple, 0, self._at_ns(interface, high, low))
+        batch = PacketBatch(
+            buffer=source.array,
+            first=self._first,
+            start=start,
+            captured=captured,
+            wire=np.maximum(wire, captured),
+            at_ns=at_ns,
+            link_type=columns[interface, 0].astype(np.int32),
+        )
+        self._first += len(self._rows)
+        self._rows = []
+        return batch
+
+    def _at_ns(self, interface: I64, high: I64, low: I64) -> I64:
+        """Timestamps in the units of each packet's interface, as nanoseconds since the epoch."""
+        units = high << 32 | low
+        at_ns = np.zeros(len(units), np.int64)
+        for number in np.unique(interface).tolist():
+            rows = interface == number
+            per_second = self._interfaces[number].units_per_second
+            whole, part = units[rows] // per_second, units[rows] % per_second
+            if per_second <= 1_000_000_000:
+                ns = part * 1_000_000_000 // per_second
+            else:
+                ns = (part.astype(object) * 1_000_000_000 // per_second).astype(np.int64)
+            at_ns[rows] = (whole + self._interfaces[number].offset_s) * 1_000_000_000 + ns
+        return at_ns

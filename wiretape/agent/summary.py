@@ -1,0 +1,55 @@
+"""The ledger as people read it."""
+
+from wiretape.agent.ledger import Ledger
+
+
+def summary_text(ledger: Ledger) -> str:
+    """A few aligned lines; only reasons that occurred are named."""
+    rows = [
+        (
+            "packets",
+            f"{ledger.packets:,} = {ledger.packets_decoded:,} decoded",
+            ledger.packets_skipped,
+        ),
+        (
+            "payload bytes",
+            f"{ledger.payload_bytes:,} = {ledger.delivered_bytes:,} delivered",
+            {
+                "retransmitted": ledger.retransmitted_bytes,
+                "overlapping": ledger.overlapping_bytes,
+                "beyond limits": ledger.beyond_limits_bytes,
+            },
+        ),
+        (
+            "stream bytes",
+            f"{ledger.delivered_bytes + ledger.gap_bytes:,} = {ledger.message_bytes:,} in messages",
+            {
+                "undecoded": ledger.undecoded_bytes,
+                "lost between messages": ledger.gap_bytes_outside_messages,
+            },
+        ),
+        ("connections", f"{ledger.connections:,}", {}),
+        (
+            "exchanges",
+            f"{ledger.exchanges:,} = {ledger.complete:,} complete",
+            {"request only": ledger.request_only, "response only": ledger.response_only},
+        ),
+    ]
+    lines = [
+        f"{name:>14}  " + " + ".join([text, *(f"{n:,} {what}" for what, n in parts.items() if n)])
+        for name, text, parts in rows
+    ]
+    notes = []
+    if ledger.gap_bytes:
+        notes.append(f"{ledger.gap_bytes:,} bytes were never captured")
+    if ledger.with_gaps:
+        notes.append(f"{ledger.with_gaps:,} exchanges have gaps")
+    if ledger.violations:
+        notes.append(f"{ledger.violations:,} violations of the protocol")
+    if ledger.undecoded_streams:
+        reasons = ", ".join(f"{n:,} {why}" for why, n in sorted(ledger.undecoded_streams.items()))
+        notes.append(f"streams with undecoded bytes: {reasons}")
+    notes += [f"the sum does not hold: {fault}" for fault in ledger.faults()]
+    if notes:
+        lines.append(f"{'note':>14}  " + "; ".join(notes))
+    return "\n".join(lines) + "\n"

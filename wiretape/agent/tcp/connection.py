@@ -1,0 +1,366 @@
+"""One TCP connection: two half-connections, what they speak, and how it ended (RFC 9293)."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from ipaddress import ip_address
+from typing import NamedTuple, Protocol
+
+from wiretape.agent.packets import ACK, FIN, RST, SYN
+from wiretape.agent.protocols import MAX_SNIFFED_BYTES, HttpConversation, find_client
+from wiretape.agent.tcp.half import HalfConnection
+from wiretape.exchange import encode
+from wiretape.exchange.http1 import Message, Sections
+from wiretape.exchange.v1 import exchange_pb2 as pb
+
+RESET_LINGER_NS = 1_000_000_000
+"""Segments that were under way when a RST passed are still taken."""
+IDLE_NS = 3600 * 1_000_000_000
+"""A connection this long silent is over."""
+FORGET_NS = 30 * 1_000_000_000
+"""A closed connection is remembered this long, for late retransmissions."""
+
+_CLOSED, _RESET, _OPEN, _REPLACED = (
+    int(pb.ConnectionEnd.CLOSED),
+    int(pb.ConnectionEnd.RESET),
+    int(pb.ConnectionEnd.OPEN),
+    int(pb.ConnectionEnd.REPLACED),
+)
+NEVER = 1 << 63
+_MODULUS = 1 << 32
+
+
+class Endpoints(NamedTuple):
+    """The identity of a flow: the lower endpoint is 0, the higher 1."""
+
+    addresses: tuple[str, str]
+    ports: tuple[int, int]
+    vlans: tuple[int, ...]
+    key: bytes
+
+
+def address_text(high: int, low: int) -> str:
+    """Canonical text of a 128-bit address; IPv4 where it is mapped."""
+    if high == 0 and low >> 32 == 0xFFFF:
+        return str(ip_address(low & 0xFFFFFFFF))
+    return str(ip_address(high << 64 | low))
+
+
+class Sink(Protocol):
+    """Where finished records go, and how they are made."""
+
+    sections: Sections
+    max_content_bytes: int
+    source: str
+
+    def role_of(self, client: tuple[str, int], server: tuple[str, int]) -> int: ...
+
+    def take_exchange(
+        self,
+        packet: int,
+        parts: list[bytes],
+        size: int,
+        at_ns: int,
+        kind: tuple[bool, bool, bool, int],
+    ) -> None:
+        """One encoded Exchange; `kind`: has a request, has a response, has gaps, violations."""
+
+    def take_end(self, packet: int, encoded: bytes, at_ns: int) -> None:
+        """One encoded ConnectionEnd."""
+
+
+class Connection:
+    """One generation of a flow. Direction d is what endpoint d sends."""
+
+    __slots__ = (
+        "_conversation", "_endpoints", "_hole_bytes", "_how", "_ids", "_message_bytes", "_scanned",
+        "_sink", "client", "closed", "due_ns", "forget_ns", "halves", "last_ns", "opened_at_ns",
+        "ordinal", "reset_ns", "undecoded",
+    )  # fmt: skip
+
+    def __init__(self, endpoints: Endpoints, sink: Sink, opened_at_ns: int, clock_ns: int) -> None:
+        self._endpoints = endpoints
+        self._sink = sink
+        self.opened_at_ns = opened_at_ns
+        self.last_ns = clock_ns
+        """Clock at its latest segment."""
+        self.halves = HalfConnection(), HalfConnection()
+        self.client = -1
+        """Direction that the client sends; -1 while unknown."""
+        self.reset_ns = -1
+        self.closed = False
+        self.forget_ns = NEVER
+        self.due_ns = NEVER
+        """When the pipeline will look at it next."""
+        self._how = _OPEN
+        self._conversation: HttpConversation | None = None
+        self._scanned = [0, 0]
+        self._ids: _Identity | None = None
+        self.ordinal = 0
+        """Of the next exchange."""
+        self.undecoded: tuple[dict[str, int], dict[str, int]] = ({}, {})
+        """Undecoded bytes by reason, of each direction."""
+        self._message_bytes = [0, 0]
+        self._hole_bytes = [0, 0]
+
+    # -- segments
+
+    def is_replaced_by(self, direction: int, seq: int) -> bool:
+        """Whether a SYN with this sequence number begins another connection on these ports."""
+        half = self.halves[direction]
+        if not half.started:
+            return self.closed
+        return half.initial_seq != (seq + 1) % _MODULUS
+
+    def over_at_ns(self) -> int:
+        """When time alone ends it, if nothing more comes."""
+        idle = self.last_ns + IDLE_NS
+        return idle if self.reset_ns < 0 else min(idle, self.reset_ns + RESET_LINGER_NS)
+
+    def is_over(self, now_ns: int) -> bool:
+        return now_ns >= self.over_at_ns()
+
+    def is_forgotten(self, now_ns: int) -> bool:
+        """Closed so long ago that a segment belongs to another connection."""
+        return self.closed and now_ns >= self.forget_ns
+
+    def synchronize(self, direction: int, seq: int, with_ack: bool) -> None:
+        """A SYN: the side's next byte has the number after it."""
+        half = self.halves[direction]
+        if not half.started:
+            half.start((seq + 1) % _MODULUS, midstream=False)
+        elif half.next == 0:
+            half.midstream = False
+        if self.client < 0:
+            self.client = 1 - direction if with_ack else direction
+
+    def segment(
+        self,
+        direction: int,
+        seq: int,
+        ack: int,
+        flags: int,
+        payload: bytes,
+        missing: int,
+        at_ns: int,
+        packet: int,
+        clock: int,
+    ) -> None:
+        """The slow lane: one segment, whatever it is. `clock` is the latest packet time so far."""
+        half, peer = self.halves[direction], self.halves[1 - direction]
+        if self.closed:
+            half.late((seq + 1) if flags & SYN else seq, payload)
+            return
+        self.expire(clock, packet)
+        self.last_ns = clock
+        if flags & SYN:
+            self.synchronize(direction, seq, bool(flags & ACK))
+            seq = (seq + 1) % _MODULUS
+        elif not half.started and not (flags & RST and not payload):
+            half.start(seq, midstream=True)
+        if flags & ACK and not peer.started:
+            peer.start(ack, midstream=not flags & SYN)
+        if payload or missing > 0:
+            half.segment(seq, payload, missing, at_ns, ack, packet, clock)
+        if flags & FIN:
+            half.finish((seq + len(payload) + missing) % _MODULUS)
+        if flags & ACK and peer.started:
+            peer.acknowledge(ack, clock)
+        if flags & RST and self.reset_ns < 0:
+            self.reset_ns = clock
+        for each in self.halves:
+            if each.ended:
+                each.queue.close(packet)
+
+    def expire(self, clock: int, packet: int) -> None:
+        """Gives up the holes whose time has come by `clock`."""
+        for half in self.halves:
+            while 0 <= half.hole_is_lost_at_ns() <= clock:
+                half.give_up(packet, half.hole_is_lost_at_ns())
+                if half.ended:
+                    half.queue.close(packet)
+
+    def next_due_ns(self) -> int:
+        """When something happens to it without a segment."""
+        if self.closed:
+            return self.forget_ns
+        due = self.over_at_ns()
+        for half in self.halves:
+            if half.hole_since_ns >= 0:
+                due = min(due, half.hole_is_lost_at_ns())
+        return due
+
+    # -- reading
+
+    def pump(self, packet: int) -> None:
+        """Reads what was delivered; closes the connection once both sides ended."""
+        if self._conversation is None and not self._begin_conversation():
+            self._bound_sniffing()
+        if self._conversation is not None:
+            self._conversation.pump()
+        if self.halves[0].ended and self.halves[1].ended:
+            self._how = _CLOSED
+            self.close(packet, self.last_ns)
+
+    def _begin_conversation(self) -> bool:
+        halves = self.halves
+        queues = halves[0].queue, halves[1].queue
+        if not (queues[0].end or queues[1].end):
+            return False
+        if self.client < 0:
+            found = find_client(queues, self._scanned)
+            if found is None:
+                return False
+            self.client = found
+        client, server = halves[self.client], halves[1 - self.client]
+        self._conversation = HttpConversation(
+            client.queue,
+            server.queue,
+            self,
+            self,
+            self._sink.sections,
+            self._sink.max_content_bytes,
+            (not client.midstream, not server.midstream),
+        )
+        return True
+
+    def _bound_sniffing(self) -> None:
+        """What nobody understands is not kept for ever."""
+        for direction, half in enumerate(self.halves):
+            queue = half.queue
+            if queue.end - queue.offset > MAX_SNIFFED_BYTES:
+                size, _ = queue.skip_all()
+                _add(self.undecoded[direction], "unknown", size)
+
+    def ack_offset(self, from_client: bool, raw_ack: int, packet: int) -> int:
+        peer = self.halves[1 - self.client if from_client else self.client]
+        return peer.offset_of(raw_ack) if peer.started else -1
+
+    def close(self, packet: int, at_ns: int, how: int = 0) -> None:
+        """The end, for whatever reason: everything still held is recorded or counted."""
+        if self.closed:
+            return
+        if how:
+            self._how = how
+        elif self._how == _OPEN and self.reset_ns >= 0:
+            self._how = _RESET
+        for half in self.halves:
+            half.flush(packet, at_ns)
+            half.queue.close(packet)
+        if self._conversation is None:
+            self._begin_conversation()
+        if self._conversation is not None:
+            self._conversation.close(packet)
+        self._account()
+        self.closed = True
+        self.forget_ns = at_ns + (0 if self._how == _OPEN else FORGET_NS)
+        if self.ordinal or any(half.payload_bytes for half in self.halves):
+            ledgers = [
+                encode.half_ledger(self.counters(d), max(self.undecoded[d], default=""))
+                for d in ((0, 1) if self.client != 1 else (1, 0))
+            ]
+            ident = self._identity().ident
+            encoded = encode.connection_end(ident, at_ns, self._how, *ledgers)
+            self._sink.take_end(packet, encoded, at_ns)
+        self._conversation = None
+        self._ids = None
+
+    def _account(self) -> None:
+        """Where the delivered bytes went: into messages, undecoded, or holes between messages."""
+        conversation = self._conversation
+        for direction, half in enumerate(self.halves):
+            left, holes = half.queue.skip_all()
+            undecoded = self.undecoded[direction]
+            if conversation is not None:
+                from_client = direction == self.client
+                reader = conversation.requests if from_client else conversation.responses
+                self._message_bytes[direction] = reader.message_bytes
+                self._hole_bytes[direction] += reader.hole_bytes
+                for reason, size in reader.undecoded.items():
+                    _add(undecoded, reason, size)
+            self._hole_bytes[direction] += holes
+            _add(undecoded, "unread" if conversation is not None else "unknown", left)
+
+    def counters(self, direction: int) -> tuple[int, ...]:
+        """Fields 1 to 9 of HalfLedger for what endpoint `direction` sent; true once closed."""
+        half = self.halves[direction]
+        return (
+            half.payload_bytes, half.delivered_bytes, half.retransmitted_bytes,
+            half.overlapping_bytes, half.beyond_limits_bytes, half.gap_bytes,
+            self._message_bytes[direction], sum(self.undecoded[direction].values()),
+            self._hole_bytes[direction],
+        )  # fmt: skip
+
+    # -- exchanges (protocols.Recorder)
+
+    def exchange(
+        self,
+        packet: int,
+        request: Message | None,
+        interim: Sequence[Message],
+        response: Message | None,
+    ) -> None:
+        first = request or response or interim[0]
+        identity = self._identity()
+        ident = b"%016x-%b-%d" % (first.first_at_ns, identity.encoded_ident, self.ordinal)
+        violations = request.violations if request is not None else []
+        gapped = request is not None and request.gapped
+        if response is not None:
+            gapped = gapped or response.gapped
+            if response.violations:
+                violations = violations + response.violations
+        for each in interim:
+            violations = violations + each.violations
+        parts, size = encode.exchange(
+            ident,
+            identity.field,
+            self.ordinal,
+            identity.role,
+            request.encoded if request is not None else None,
+            [each.encoded for each in interim],
+            response.encoded if response is not None else None,
+            violations,
+        )
+        self.ordinal += 1
+        answered = response is not None or (request is None and bool(interim))
+        self._sink.take_exchange(
+            packet,
+            parts,
+            size,
+            first.first_at_ns,
+            (request is not None, answered, gapped, len(violations)),
+        )
+
+    def _identity(self) -> "_Identity":
+        if self._ids is None:
+            endpoints = self._endpoints
+            opened = self.opened_at_ns.to_bytes(8, "little")
+            ident = blake2b(endpoints.key + opened, digest_size=8).hexdigest()
+            first = self.client if self.client >= 0 else 0
+            client = endpoints.addresses[first], endpoints.ports[first]
+            server = endpoints.addresses[1 - first], endpoints.ports[1 - first]
+            encoded = encode.connection(
+                ident,
+                client,
+                server,
+                self.opened_at_ns,
+                self._sink.source,
+                self.halves[first].midstream,
+                endpoints.vlans,
+            )
+            role = self._sink.role_of(client, server)
+            field = encode.delimited(2, encoded)
+            self._ids = _Identity(ident, ident.encode(), field, role)
+        return self._ids
+
+
+class _Identity(NamedTuple):
+    ident: str
+    encoded_ident: bytes
+    field: bytes
+    """Field 2 of Exchange, tag included."""
+    role: int
+
+
+def _add(counters: dict[str, int], reason: str, amount: int) -> None:
+    if amount:
+        counters[reason] = counters.get(reason, 0) + amount

@@ -1,0 +1,191 @@
+"""Sorts the segments of a batch into flows and their directions, all at once.
+
+A flow is found by a 64-bit hash of its whole key, and every row's key is compared with that of the
+row that stands for its hash, so a collision never mixes connections. Flows are numbered in the
+order of their first segment, so nothing downstream depends on hashes.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wiretape.agent.packets import ACK, FIN, RST, SYN, Segments
+from wiretape.agent.tcp.connection import Endpoints, address_text
+from wiretape.exchange.stream import Run
+
+_ODD_PRIMES = (
+    0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
+    0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53,
+)  # fmt: skip
+
+
+def _hash(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    mixed = np.zeros(len(key), np.uint64)
+    for column, prime in enumerate(_ODD_PRIMES):
+        mixed = (mixed ^ key[:, column]) * np.uint64(prime)
+        mixed ^= mixed >> np.uint64(29)
+    return mixed
+
+
+class Flows:
+    """The flows of one batch. Half `2 * flow + d` is what the flow's endpoint d sent.
+
+    Lists named `half_…` have an entry for each half; -1 stands for none. Only segments that take
+    sequence numbers count for `half_seq` and `half_after`.
+    """
+
+    def __init__(self, segments: Segments) -> None:
+        self._segments = segments
+        swapped = _swapped(segments)
+        self.direction = swapped.astype(np.int64)
+        self._key = _keys(segments, swapped)
+        flow = _number_flows(self._key)
+        self.count = int(flow.max()) + 1
+        by_flow = np.argsort(flow, kind="stable")
+        self.bounds = np.searchsorted(flow[by_flow], np.arange(self.count + 1)).tolist()
+        self._by_flow = by_flow
+        half = flow * 2 + self.direction
+        self._columns(segments, flow, half)
+
+    def _columns(
+        self, segments: Segments, flow: NDArray[np.int64], half: NDArray[np.int64]
+    ) -> None:
+        flags, length, missing, seq = (
+            segments.flags, segments.length, segments.missing, segments.seq,
+        )  # fmt: skip
+        halves = np.arange(2 * self.count + 1)
+        crooked = np.zeros(self.count, bool)
+        crooked[flow[(missing > 0) | (flags & RST != 0)]] = True
+
+        numbered = np.flatnonzero((length > 0) | (missing > 0) | (flags & (SYN | FIN) != 0))
+        numbered = numbered[np.argsort(half[numbered], kind="stable")]
+        taken = length + missing + (flags & SYN != 0) + (flags & FIN != 0)
+        after = (seq + taken.astype(np.uint32)).astype(np.uint32)
+        left, right = numbered[:-1], numbered[1:]
+        same = half[left] == half[right]
+        breaks = same & (
+            (seq[right] != after[left]) | (flags[left] & FIN != 0) | (flags[right] & SYN != 0)
+        )
+        crooked[flow[right[breaks]]] = True
+        self.crooked: list[bool] = crooked.tolist()
+
+        bounds = np.searchsorted(half[numbered], halves)
+        some = bounds[1:] > bounds[:-1]
+        heads, tails = numbered[bounds[:-1][some]], numbered[bounds[1:][some] - 1]
+        self.half_seq: list[int] = _spread(some, seq[heads])
+        self.half_after: list[int] = _spread(some, after[tails])
+        self.half_syn: list[bool] = (_spread_array(some, flags[heads]) & SYN > 0).tolist()
+        fin = np.zeros(2 * self.count, np.int64)
+        fin[some] = flags[tails] & FIN
+        self.half_fin: list[int] = fin.tolist()
+        self.half_last_packet: list[int] = _spread(some, segments.packet[tails])
+
+        last_ack = np.full(2 * self.count, -1, np.int64)
+        acknowledging = np.flatnonzero(flags & ACK)
+        last_ack[half[acknowledging]] = segments.ack[acknowledging]  # the last one stays
+        self.half_ack: list[int] = last_ack.tolist()
+
+        data = numbered[length[numbered] > 0]
+        self.half_data: list[int] = np.searchsorted(half[data], halves).tolist()
+        start = segments.start[data]
+        self._start: list[int] = start.tolist()
+        self._end: list[int] = (start + length[data]).tolist()
+        self._length: list[int] = length[data].tolist()
+        self._at_ns: list[int] = segments.at_ns[data].tolist()
+        self._ack: list[int] = segments.ack[data].tolist()
+        self._packet: list[int] = segments.packet[data].tolist()
+        self.memory = segments.buffer.data
+        edges = (
+            self._by_flow[np.array(self.bounds[:-1])],
+            self._by_flow[np.array(self.bounds[1:]) - 1],
+        )
+        self.first_row: list[int] = edges[0].tolist()
+        self.last_row: list[int] = edges[1].tolist()
+
+    def key(self, flow: int) -> bytes:
+        key: bytes = self._key[self.first_row[flow]].tobytes()
+        return key
+
+    def rows(self, flow: int) -> NDArray[np.int64]:
+        """The flow's rows in capture order."""
+        return self._by_flow[self.bounds[flow] : self.bounds[flow + 1]]
+
+    def run(self, half: int, offset: int) -> Run:
+        """Everything that a half sent, as one run that begins at stream offset `offset`."""
+        first, last = self.half_data[half], self.half_data[half + 1]
+        memory, start, end = self.memory, self._start, self._end
+        if last - first == 1:
+            payload = bytes(memory[start[first] : end[first]])
+        else:
+            payload = b"".join(
+                [memory[a:b] for a, b in zip(start[first:last], end[first:last], strict=True)]
+            )
+        return Run(
+            offset, payload, self._length[first:last], self._at_ns[first:last],
+            self._ack[first:last], self._packet[first:last],
+        )  # fmt: skip
+
+    def endpoints(self, flow: int) -> Endpoints:
+        """The identity of a flow, readable."""
+        row = self._key[self.first_row[flow]]
+        parts = [int(part) for part in row]
+        vlans = []
+        tags = parts[5]
+        while tags:
+            vlans.append(tags & 0xFFF)
+            tags >>= 12
+        return Endpoints(
+            (address_text(parts[0], parts[1]), address_text(parts[2], parts[3])),
+            (parts[4] >> 16, parts[4] & 0xFFFF),
+            tuple(reversed(vlans)),
+            row.tobytes(),
+        )
+
+
+def _swapped(segments: Segments) -> NDArray[np.bool_]:
+    """Where the source is the higher endpoint of the two."""
+    s = segments
+    high = (s.source_high > s.target_high) | (
+        (s.source_high == s.target_high) & (s.source_low > s.target_low)
+    )
+    same = (s.source_high == s.target_high) & (s.source_low == s.target_low)
+    swapped: NDArray[np.bool_] = high | (same & (s.source_port > s.target_port))
+    return swapped
+
+
+def _keys(segments: Segments, swapped: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """(n, 6): lower address, higher address, both ports, VLANs."""
+    s = segments
+    key = np.empty((len(swapped), 6), np.uint64)
+    key[:, 0] = np.where(swapped, s.target_high, s.source_high)
+    key[:, 1] = np.where(swapped, s.target_low, s.source_low)
+    key[:, 2] = np.where(swapped, s.source_high, s.target_high)
+    key[:, 3] = np.where(swapped, s.source_low, s.target_low)
+    lower = np.where(swapped, s.target_port, s.source_port)
+    higher = np.where(swapped, s.source_port, s.target_port)
+    key[:, 4] = lower << 16 | higher
+    key[:, 5] = s.vlans
+    return key
+
+
+def _number_flows(key: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Flow number of every row, in the order of first rows."""
+    _, first, inverse = np.unique(_hash(key), return_index=True, return_inverse=True)
+    if (key[first[inverse]] != key).any():
+        _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
+        inverse = inverse.reshape(-1)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse]
+
+
+def _spread_array(some: NDArray[np.bool_], values: NDArray[np.generic]) -> NDArray[np.int64]:
+    """One entry a half: `values` where there is one, 0 elsewhere."""
+    column = np.zeros(len(some), np.int64)
+    column[some] = values
+    return column
+
+
+def _spread(some: NDArray[np.bool_], values: NDArray[np.generic]) -> list[int]:
+    column = np.full(len(some), -1, np.int64)
+    column[some] = values
+    return column.tolist()

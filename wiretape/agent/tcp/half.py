@@ -1,0 +1,265 @@
+"""One half-connection: what one side sent, put in order (RFC 9293 §3.4, §3.10.7).
+
+Sequence numbers become offsets that count from the first byte after SYN, or from the first byte
+seen, and never wrap. What arrives first is delivered; a hole is given up by packet time and byte
+counts alone, so the outcome does not depend on how packets were batched.
+"""
+
+from bisect import bisect_left, insort
+from typing import NamedTuple
+
+from wiretape.exchange.stream import ByteQueue, Hole, Run
+from wiretape.exchange.v1 import exchange_pb2 as pb
+
+LOST, SNAPLEN, MIDSTREAM = int(pb.Gap.LOST), int(pb.Gap.SNAPLEN), int(pb.Gap.MIDSTREAM)
+
+ACKNOWLEDGED_HOLE_NS = 1_000_000_000
+"""The peer has the bytes, so nobody will send them again: only the capture's own disorder could
+still bring them."""
+OPEN_HOLE_NS = 60_000_000_000
+"""A sender may still retransmit; RFC 6298 lets its timer back off to a minute."""
+MAX_PENDING_BYTES = 4 << 20
+MAX_JUMP_BYTES = 1 << 30
+"""A segment farther ahead than any window can be (RFC 7323 §2.3) belongs to a broken peer."""
+
+_MODULUS = 1 << 32
+_HALF_MODULUS = 1 << 31
+
+
+def distance(start: int, number: int) -> int:
+    """Signed distance from one sequence number to another (RFC 9293 §3.4)."""
+    return (number - start + _HALF_MODULUS) % _MODULUS - _HALF_MODULUS
+
+
+class _Pending(NamedTuple):
+    """A segment, or what is left of it, that waits for bytes before it."""
+
+    offset: int
+    payload: bytes
+    missing: int
+    at_ns: int
+    ack: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.payload) + self.missing
+
+
+class HalfConnection:
+    """The receiving end, as an observer has it, of what one side sends.
+
+    Sums: payload_bytes = delivered_bytes + retransmitted_bytes + overlapping_bytes +
+    beyond_limits_bytes + what is pending.
+    """
+
+    __slots__ = (
+        "_pending", "_pending_bytes", "acked", "beyond_limits_bytes", "delivered_bytes",
+        "fin", "gap_bytes", "hole_since_ns", "initial_seq", "midstream", "next", "next_seq",
+        "overlapping_bytes", "payload_bytes", "queue", "retransmitted_bytes", "started",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.queue = ByteQueue()
+        self.started = False
+        self.midstream = False
+        self.next = 0
+        """Offset of the next byte to deliver."""
+        self.next_seq = 0
+        """Its sequence number."""
+        self.acked = 0
+        """Offset up to which the peer acknowledged."""
+        self.fin = -1
+        """Offset at which FIN ends the stream; -1 while none was seen."""
+        self.initial_seq = -1
+        """Sequence number of offset 0."""
+        self.hole_since_ns = -1
+        """Clock at which a hole became visible at `next`; -1 where there is none."""
+        self.payload_bytes = 0
+        self.delivered_bytes = 0
+        self.retransmitted_bytes = 0
+        self.overlapping_bytes = 0
+        self.beyond_limits_bytes = 0
+        self.gap_bytes = 0
+        self._pending: list[_Pending] = []
+        self._pending_bytes = 0
+
+    def start(self, seq: int, midstream: bool) -> None:
+        """The next byte to come has sequence number `seq`."""
+        self.started = True
+        self.midstream = midstream
+        self.initial_seq = self.next_seq = seq
+
+    def offset_of(self, seq: int) -> int:
+        """Stream offset of a sequence number near the current one."""
+        return self.next + distance(self.next_seq, seq)
+
+    @property
+    def orderly(self) -> bool:
+        """Nothing is pending: a segment at `next` may be delivered without further ado."""
+        return not self._pending and self.hole_since_ns < 0
+
+    @property
+    def ended(self) -> bool:
+        """Everything up to FIN was delivered."""
+        return 0 <= self.fin <= self.next
+
+    def late(self, seq: int, payload: bytes) -> None:
+        """Takes a segment that came after the connection's end."""
+        size = len(payload)
+        old = min(max(self.next - self.offset_of(seq), 0), size) if self.started else 0
+        self.payload_bytes += size
+        self.retransmitted_bytes += old
+        self.beyond_limits_bytes += size - old
+
+    def deliver(self, run: Run) -> None:
+        """The fast lane: bytes that continue exactly at `next`."""
+        size = len(run.payload)
+        self.queue.add(run)
+        self.next += size
+        self.next_seq = (self.next_seq + size) % _MODULUS
+        self.payload_bytes += size
+        self.delivered_bytes += size
+
+    def segment(
+        self, seq: int, payload: bytes, missing: int, at_ns: int, ack: int, packet: int, clock: int
+    ) -> None:
+        """Takes one segment; `missing` bytes that were sent after `payload` were not captured."""
+        size = len(payload)
+        self.payload_bytes += size
+        offset = self.offset_of(seq)
+        if offset - self.next > MAX_JUMP_BYTES or (0 <= self.fin < offset + size):
+            self.beyond_limits_bytes += size
+            return
+        behind = self.next - offset
+        if behind > 0:
+            kept = payload[behind:]
+            self.retransmitted_bytes += size - len(kept)
+            missing -= max(behind - size, 0)
+            if not kept and missing <= 0:
+                return
+            payload, offset = kept, self.next
+        if offset == self.next and not self._pending:
+            self._deliver(_Pending(offset, payload, missing, at_ns, ack), packet, at_ns)
+            self._settle(clock)
+            return
+        self._hold(_Pending(offset, payload, missing, at_ns, ack))
+        self._drain(packet, at_ns)
+        while self._pending_bytes > MAX_PENDING_BYTES:
+            self.give_up(packet, at_ns)
+        self._settle(clock)
+
+    def finish(self, seq: int) -> None:
+        """FIN stands at `seq`."""
+        if self.fin < 0:
+            self.fin = max(self.offset_of(seq), self.next)
+
+    def acknowledge(self, ack: int, clock: int) -> None:
+        """The peer has everything before `ack`."""
+        offset = self.offset_of(ack)
+        if self.acked < offset <= self.next + MAX_JUMP_BYTES:
+            self.acked = offset
+            if offset > self.next:
+                self._settle(clock)
+
+    def hole_is_lost_at_ns(self) -> int:
+        """When the hole at `next` is given up; -1 where there is none."""
+        if self.hole_since_ns < 0:
+            return -1
+        acknowledged = self._sent_and_acked() > self.next
+        return self.hole_since_ns + (ACKNOWLEDGED_HOLE_NS if acknowledged else OPEN_HOLE_NS)
+
+    def give_up(self, packet: int, at_ns: int) -> None:
+        """Counts the hole at `next` as lost and delivers what follows it."""
+        stop = self._pending[0].offset if self._pending else self._sent_and_acked()
+        if stop > self.next:
+            self._add_hole(stop - self.next, LOST, packet, at_ns)
+        self.hole_since_ns = -1
+        self._drain(packet, at_ns)
+
+    def flush(self, packet: int, at_ns: int) -> None:
+        """The connection is over: whatever holes there are will not be filled."""
+        while self._pending:
+            self.give_up(packet, at_ns)
+        if self._sent_and_acked() > self.next or self.fin > self.next:
+            self._add_hole(max(self._sent_and_acked(), self.fin) - self.next, LOST, packet, at_ns)
+        self.hole_since_ns = -1
+
+    def _sent_and_acked(self) -> int:
+        """Acknowledged offset without the FIN, which takes a sequence number of its own.
+
+        Where FIN was not seen, one number beyond what was seen may be it.
+        """
+        if self.fin >= 0:
+            return min(self.acked, self.fin)
+        return self.acked if self.acked - self.next != 1 else self.next
+
+    def _settle(self, clock: int) -> None:
+        """Notes since when there has been a hole at `next`."""
+        if not self._pending and self._sent_and_acked() <= self.next:
+            self.hole_since_ns = -1
+        elif self.hole_since_ns < 0:
+            self.hole_since_ns = clock
+
+    def _hold(self, segment: _Pending) -> None:
+        """Keeps the parts of a segment that no pending one has."""
+        pending = self._pending
+        offset, end = segment.offset, segment.end
+        index = max(bisect_left(pending, offset, key=lambda p: p.offset) - 1, 0)
+        while offset < end:
+            while index < len(pending) and pending[index].end <= offset:
+                index += 1
+            stop = end
+            if index < len(pending):
+                held = pending[index]
+                if held.offset <= offset:
+                    taken = min(end, held.end)
+                    self.overlapping_bytes += _seen(segment, offset, taken)
+                    offset = taken
+                    continue
+                stop = min(end, held.offset)
+            piece = segment.payload[offset - segment.offset : stop - segment.offset]
+            insort(
+                pending,
+                _Pending(offset, piece, stop - offset - len(piece), segment.at_ns, segment.ack),
+                key=lambda p: p.offset,
+            )
+            self._pending_bytes += len(piece)
+            offset = stop
+
+    def _drain(self, packet: int, at_ns: int) -> None:
+        pending = self._pending
+        count = 0
+        while count < len(pending) and pending[count].offset <= self.next:
+            self._pending_bytes -= len(pending[count].payload)
+            self._deliver(pending[count], packet, at_ns)
+            count += 1
+        if count:
+            del pending[:count]
+            self.hole_since_ns = -1
+
+    def _deliver(self, segment: _Pending, packet: int, at_ns: int) -> None:
+        size = len(segment.payload)
+        if size:
+            self.queue.add(
+                Run(
+                    self.next, segment.payload, (size,), (segment.at_ns,), (segment.ack,), (packet,)
+                )
+            )
+            self.next += size
+            self.next_seq = (self.next_seq + size) % _MODULUS
+            self.delivered_bytes += size
+        if segment.missing > 0:
+            self._add_hole(segment.missing, SNAPLEN, packet, at_ns)
+        self.hole_since_ns = -1
+
+    def _add_hole(self, length: int, reason: int, packet: int, at_ns: int) -> None:
+        self.queue.add_hole(Hole(length, reason, at_ns, packet))
+        self.next += length
+        self.next_seq = (self.next_seq + length) % _MODULUS
+        self.gap_bytes += length
+
+
+def _seen(segment: _Pending, start: int, stop: int) -> int:
+    """How many captured bytes a segment has between two offsets."""
+    seen_end = segment.offset + len(segment.payload)
+    return max(min(stop, seen_end) - start, 0)

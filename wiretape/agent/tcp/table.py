@@ -1,0 +1,259 @@
+"""All connections of a capture, and the two lanes that lead to them.
+
+The fast lane takes what both sides of a flow sent in a batch as one run each, if the segments
+continue exactly where the half-connections stand; everything else goes segment by segment through
+the same half-connections. Both lanes deliver the same bytes; `fast=False` turns the first one off.
+"""
+
+from heapq import heappop, heappush
+
+import numpy as np
+
+from wiretape.agent.ledger import Ledger, count
+from wiretape.agent.packets import I64, SYN, Segments
+from wiretape.agent.tcp.connection import NEVER, Connection, Endpoints, Sink
+from wiretape.agent.tcp.grouping import Flows
+from wiretape.agent.tcp.half import distance
+from wiretape.exchange.v1 import exchange_pb2 as pb
+
+MAX_ENDPOINTS = 1 << 16
+
+_MODULUS = 1 << 32
+_REPLACED = int(pb.ConnectionEnd.REPLACED)
+
+
+class ConnectionTable:
+    """Feeds segments to connections and looks after those whose time has come."""
+
+    def __init__(self, sink: Sink, ledger: Ledger, fast: bool = True) -> None:
+        self._sink = sink
+        self._ledger = ledger
+        self._fast = fast
+        self._connections: dict[bytes, Connection] = {}
+        self._endpoints: dict[bytes, Endpoints] = {}
+        self._due: list[tuple[int, int, bytes, Connection]] = []
+        """A heap of when to look at which connection; entries may be stale."""
+        self._serial = 0
+        self._clock = 0
+        self._last_packet = 0
+
+    def feed(self, segments: Segments) -> None:
+        """Takes one batch of segments in capture order."""
+        if not len(segments.packet):
+            return
+        clock = np.maximum(np.maximum.accumulate(segments.at_ns), self._clock)
+        flows = Flows(segments)
+        for flow in range(flows.count):
+            key = flows.key(flow)
+            connection = self._connections.get(key)
+            now = int(clock[flows.first_row[flow]])
+            if self._fast and _continues(flows, flow, connection, now):
+                connection = self._feed_fast(key, flows, flow, connection, segments, clock)
+            else:
+                connection = self._feed_rows(key, flows, flow, connection, segments, clock)
+            self._schedule(key, connection)
+        self._clock = int(clock[-1])
+        self._last_packet = int(segments.packet[-1])
+        self._run_timers(clock, segments.packet)
+
+    def close(self) -> None:
+        """The capture is over: closes every connection, in the order in which they came."""
+        for connection in self._connections.values():
+            connection.close(self._last_packet + 1, self._clock)
+            self._add_up(connection)
+        self._connections.clear()
+        self._due.clear()
+
+    # -- the lanes
+
+    def _feed_fast(
+        self,
+        key: bytes,
+        flows: Flows,
+        flow: int,
+        connection: Connection | None,
+        segments: Segments,
+        clock: I64,
+    ) -> Connection:
+        first_row = flows.first_row[flow]
+        first_half = 2 * flow
+        if flows.half_syn[first_half]:
+            connection = self._open(
+                key, flows, flow, connection, int(segments.at_ns[first_row]), int(clock[first_row])
+            )
+            opener = int(flows.direction[first_row])
+            for direction in (opener, 1 - opener):
+                seq = flows.half_seq[first_half + direction]
+                connection.synchronize(direction, seq, direction != opener)
+        assert connection is not None, "the fast lane has a connection or opens one"
+        halves = connection.halves
+        last_row = flows.last_row[flow]
+        connection.last_ns = int(clock[last_row])
+        for direction in (0, 1):
+            number = first_half + direction
+            half = halves[direction]
+            if flows.half_data[number] < flows.half_data[number + 1]:
+                half.deliver(flows.run(number, half.next))
+            if flows.half_fin[number]:
+                half.finish(half.next_seq)
+                half.queue.close(flows.half_last_packet[number])
+        for direction in (0, 1):
+            ack = flows.half_ack[first_half + direction]
+            if ack >= 0:
+                halves[1 - direction].acknowledge(ack, connection.last_ns)
+        connection.pump(int(segments.packet[last_row]))
+        return connection
+
+    def _feed_rows(
+        self,
+        key: bytes,
+        flows: Flows,
+        flow: int,
+        connection: Connection | None,
+        segments: Segments,
+        clock: I64,
+    ) -> Connection:
+        """The slow lane: every segment of the flow in capture order."""
+        memory = flows.memory
+        rows = flows.rows(flow)
+        packet = 0
+        columns = (
+            flows.direction[rows], segments.seq[rows], segments.ack[rows], segments.flags[rows],
+            segments.start[rows], segments.length[rows], segments.missing[rows],
+            segments.at_ns[rows], segments.packet[rows], clock[rows],
+        )  # fmt: skip
+        for direction, seq, ack, flags, start, length, missing, at_ns, packet, now in zip(
+            *(column.tolist() for column in columns), strict=True
+        ):
+            if connection is not None and not connection.closed and connection.is_over(now):
+                connection.pump(packet)
+                connection.close(packet, connection.over_at_ns())
+            if connection is not None and connection.is_forgotten(now):
+                self._remove(key, connection)
+                connection = None
+            if flags & SYN and connection is not None and connection.is_replaced_by(direction, seq):
+                connection.pump(packet)
+                connection.close(packet, now, _REPLACED)
+                connection = self._open(key, flows, flow, connection, at_ns, now)
+            if connection is None:
+                connection = self._open(key, flows, flow, None, at_ns, now)
+            payload = bytes(memory[start : start + length]) if length else b""
+            connection.segment(direction, seq, ack, flags, payload, missing, at_ns, packet, now)
+        assert connection is not None, "a flow has rows"
+        connection.pump(packet)
+        return connection
+
+    def _open(
+        self,
+        key: bytes,
+        flows: Flows,
+        flow: int,
+        before: Connection | None,
+        at_ns: int,
+        now: int,
+    ) -> Connection:
+        if before is not None:
+            self._remove(key, before)
+        endpoints = self._endpoints.get(key)
+        if endpoints is None:
+            if len(self._endpoints) >= MAX_ENDPOINTS:
+                self._endpoints.clear()
+            endpoints = self._endpoints[key] = flows.endpoints(flow)
+        connection = self._connections[key] = Connection(endpoints, self._sink, at_ns, now)
+        self._ledger.connections += 1
+        return connection
+
+    # -- timers
+
+    def _schedule(self, key: bytes, connection: Connection) -> None:
+        due = connection.next_due_ns()
+        if due < connection.due_ns:
+            connection.due_ns = due
+            self._serial += 1
+            heappush(self._due, (due, self._serial, key, connection))
+
+    def _run_timers(self, clock: I64, packets: I64) -> None:
+        """What packet time alone decides, at the packet that first showed that time."""
+        heap = self._due
+        while heap and heap[0][0] <= self._clock:
+            _, _, key, connection = heappop(heap)
+            if self._connections.get(key) is not connection:
+                continue
+            connection.due_ns = NEVER
+            due = connection.next_due_ns()
+            if due <= self._clock:
+                packet = int(packets[np.searchsorted(clock, due)])
+                if connection.is_forgotten(due):
+                    self._remove(key, connection)
+                    continue
+                if connection.is_over(due):
+                    connection.close(packet, due)
+                else:
+                    connection.expire(due, packet)
+                    connection.pump(packet)
+            self._schedule(key, connection)
+
+    def _remove(self, key: bytes, connection: Connection) -> None:
+        del self._connections[key]
+        self._add_up(connection)
+
+    def _add_up(self, connection: Connection) -> None:
+        """Adds a connection that will see no more segments to the ledger."""
+        ledger = self._ledger
+        for direction in (0, 1):
+            counters = connection.counters(direction)
+            ledger.payload_bytes += counters[0]
+            ledger.delivered_bytes += counters[1]
+            ledger.retransmitted_bytes += counters[2]
+            ledger.overlapping_bytes += counters[3]
+            ledger.beyond_limits_bytes += counters[4]
+            ledger.gap_bytes += counters[5]
+            ledger.message_bytes += counters[6]
+            ledger.undecoded_bytes += counters[7]
+            ledger.gap_bytes_outside_messages += counters[8]
+            for reason in connection.undecoded[direction]:
+                count(ledger.undecoded_streams, reason)
+
+
+def _continues(flows: Flows, flow: int, connection: Connection | None, now: int) -> bool:
+    """Whether the flow's part of the batch may take the fast lane."""
+    if flows.crooked[flow]:
+        return False
+    client, server = 2 * flow, 2 * flow + 1
+    syns = flows.half_syn[client] + flows.half_syn[server]
+    if syns == 2:
+        if connection is not None and not (
+            connection.closed
+            and connection.is_replaced_by(0, flows.half_seq[client])
+            and connection.is_replaced_by(1, flows.half_seq[server])
+        ):
+            return False
+    elif (
+        syns
+        or connection is None
+        or connection.closed
+        or connection.reset_ns >= 0
+        or connection.is_over(now)
+    ):
+        return False
+    afters = []
+    for direction, number in enumerate((client, server)):
+        seq = flows.half_seq[number]
+        if syns:
+            afters.append(flows.half_after[number])
+            continue
+        assert connection is not None, "without SYN there is a connection"
+        half = connection.halves[direction]
+        if not half.started or not half.orderly:
+            return False
+        if seq < 0:
+            afters.append((half.next_seq + half.ended) % _MODULUS)
+        elif seq == half.next_seq and half.fin < 0:
+            afters.append(flows.half_after[number])
+        else:
+            return False
+    # Nobody acknowledges what was not seen: that would be a hole.
+    return all(
+        flows.half_ack[number] < 0 or distance(after, flows.half_ack[number]) <= 0
+        for number, after in zip((client, server), reversed(afters), strict=True)
+    )
