@@ -1,0 +1,207 @@
+"""Whole runs: a recording, a real build, the verdict."""
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from tapes import TARGET, UPSTREAM_ENV, Outcome, Tape, build, request_of, response_of
+
+Replay = Callable[..., Outcome]
+
+ORDER = "9d18e059-ea22-4a34-b185-206b1ed9eef8"
+TRACE = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+CREATED = "2023-11-14T22:13:20.001+00:00"
+HELLO = {"hello": "world", "n": 1}
+
+
+def a_day_at_the_shop(tape: Tape) -> None:
+    tape.inbound(request_of("GET", "/hello"), response_of(200, HELLO))
+    order = {"id": ORDER, "total": 20, "created_at": CREATED}
+    tape.inbound(
+        request_of("POST", "/orders", b'{"count": 2}', {"Content-Type": "application/json"}),
+        response_of(201, order, {"Location": f"/orders/{ORDER}"}),
+    )
+    tape.inbound(request_of("GET", f"/orders/{ORDER}"), response_of(200, order), connection="c2")
+    asked = json.dumps({"currency": "eur", "trace": TRACE}).encode()
+    call = request_of(
+        "POST",
+        "/prices/mug",
+        asked,
+        {"Host": "prices.internal", "Content-Type": "application/json"},
+    )
+    call_answer = response_of(200, {"price": 5})
+    tape.inbound(
+        request_of("GET", "/price/mug"), response_of(200, {"price": 5}), (call, call_answer)
+    )
+
+
+@pytest.fixture
+def shop(tape: Tape, tmp_path: Path) -> Path:
+    a_day_at_the_shop(tape)
+    return tape.write(tmp_path / "shop.mcap")
+
+
+def test_a_right_build_passes(replay: Replay, shop: Path) -> None:
+    done = replay("run", shop, *TARGET, *UPSTREAM_ENV, *build())
+    assert done.code == 0, done.out
+    assert done.out == "PASS  4 exchanges compared, none differs · 1 upstream call as recorded\n"
+    assert done.report is not None
+    assert [e["state"] for e in done.report["exchanges"]] == ["same"] * 4
+
+
+def test_a_harmless_variant_passes(replay: Replay, shop: Path) -> None:
+    done = replay("run", shop, *TARGET, *UPSTREAM_ENV, *build("--fault", "chunked"))
+    assert done.code == 0, done.out
+
+
+def test_the_verdict_is_the_same_every_time(replay: Replay, shop: Path) -> None:
+    reports = []
+    for _ in range(3):
+        report = replay("run", shop, *TARGET, *UPSTREAM_ENV, *build("--fault", "total")).report
+        assert report is not None
+        del report["timings"]
+        reports.append(report)
+    assert reports[0] == reports[1] == reports[2]
+
+
+@pytest.mark.parametrize(
+    ("fault", "place", "expected", "actual"),
+    [
+        ("total", "$.total", "20", "21"),
+        ("hello", "$.hello", '"world"', '"moon"'),
+        ("time-zone", "$.created_at", f'"{CREATED}"', None),
+        ("other-id", "$.id", f'"{ORDER}"', None),
+    ],
+)
+def test_a_fault_is_named(
+    replay: Replay, shop: Path, fault: str, place: str, expected: str, actual: str | None
+) -> None:
+    done = replay("run", shop, *TARGET, *UPSTREAM_ENV, *build("--fault", fault))
+    assert done.code == 1, done.out
+    assert done.out.startswith("FAIL  ")
+    assert f"{place}  expected {expected}, actual {actual or ''}" in done.out
+    assert done.report is not None
+    first = done.report["causes"][0]["differences"][0]
+    assert (first["place"], first["expected"]) == (place, expected)
+    assert actual in (None, first["actual"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        ("no-call", "missing", "the recorded call never came"),
+        ("extra-call", "extra", "it was recorded 1 time, not more often"),
+        ("changed-call", "changed", '$.currency  expected "eur", actual "usd"'),
+    ],
+)
+def test_an_upstream_call_that_is_not_as_recorded(
+    replay: Replay, shop: Path, fault: str, kind: str, said: str
+) -> None:
+    done = replay("run", shop, *TARGET, *UPSTREAM_ENV, *build("--fault", fault))
+    assert done.code == 3, done.out
+    assert f"upstream call {kind}: prices.internal:80 POST /prices/mug" in done.out
+    assert said in done.out
+    assert done.report is not None
+    assert [finding["kind"] for finding in done.report["upstream"]] == [kind]
+    assert len(done.report["causes"]) == 1, "what follows from a miss is no cause of its own"
+
+
+def test_requests_are_sent_byte_for_byte(replay: Replay, tape: Tape, tmp_path: Path) -> None:
+    fields = {"hOsT": "shop.example:8080", "x-B": "1", "X-a": "2", "Host": "x"}
+    request = request_of("GET", "/fields?b=1&a=%7e", fields=fields)
+    del request.fields[:]
+    lines = [["hOsT", "shop.example:8080"], ["x-B", "1"], ["X-a", "2"], ["x-B", "3"]]
+    for name, value in lines:
+        request.fields.add(name=name.encode(), value=value.encode())
+    seen = {"line": "GET /fields?b=1&a=%7e HTTP/1.1", "fields": lines}
+    tape.inbound(request, response_of(200, seen))
+    file = tape.write(tmp_path / "x.mcap")
+    done = replay("run", file, *TARGET, "--service", ":8080", *build())
+    assert done.code == 0, done.out
+
+
+def test_a_running_target_needs_no_command(
+    replay: Replay, tape: Tape, tmp_path: Path, running_build: int
+) -> None:
+    tape.inbound(request_of("GET", "/hello"), response_of(200, HELLO))
+    file = tape.write(tmp_path / "x.mcap")
+    target = f"http://127.0.0.1:{running_build}"
+    done = replay("run", file, "--target", target, "--service", "10.0.0.2:8080")
+    assert (done.code, done.err.count("\n")) == (0, 1), done.out
+
+
+def test_without_mocks_nothing_is_said_of_upstream_calls(replay: Replay, shop: Path) -> None:
+    done = replay("run", shop, *TARGET, "--no-mock", *build("--fault", "no-call"))
+    assert done.code == 0, done.out
+    assert "upstream" not in done.out
+
+
+def test_an_upstream_that_closed_without_an_answer_does_so_again(
+    replay: Replay, tape: Tape, tmp_path: Path
+) -> None:
+    content = json.dumps({"currency": "eur", "trace": TRACE}).encode()
+    named = {"Host": "prices.internal", "Content-Type": "application/json"}
+    call = request_of("POST", "/prices/mug", content, named)
+    tape.inbound(
+        request_of("GET", "/price/mug"), response_of(502, {"error": "upstream"}), (call, None)
+    )
+    file = tape.write(tmp_path / "x.mcap")
+    done = replay("run", file, *TARGET, *UPSTREAM_ENV, *build())
+    assert done.code == 0, done.out
+
+
+def test_max_failures_stops_early(replay: Replay, tape: Tape, tmp_path: Path) -> None:
+    for _ in range(4):
+        tape.inbound(request_of("GET", "/hello"), response_of(200, {"hello": "sun", "n": 1}))
+    file = tape.write(tmp_path / "x.mcap")
+    options = ("--service", ":8080", "--max-failures", "2")
+    done = replay("run", file, *TARGET, *options, *build())
+    assert done.code == 1
+    assert "2 of 2 exchanges differ · 2 not run" in done.out
+    assert done.report is not None
+    assert done.report["causes"][0]["exchanges"] == [0, 1]
+
+
+def test_a_dropped_connection_is_a_difference(replay: Replay, tape: Tape, tmp_path: Path) -> None:
+    tape.inbound(request_of("GET", "/drop"), response_of(200, HELLO))
+    tape.inbound(request_of("GET", "/hello"), response_of(200, HELLO))
+    file = tape.write(tmp_path / "x.mcap")
+    done = replay("run", file, *TARGET, "--service", ":8080", *build())
+    assert done.code == 1
+    assert "response  expected 200, the connection was closed without a response" in done.out
+    assert "1 of 2 exchanges differs" in done.out
+
+
+def test_a_response_that_takes_too_long(replay: Replay, tape: Tape, tmp_path: Path) -> None:
+    tape.inbound(request_of("GET", "/slow"), response_of(200, HELLO))
+    file = tape.write(tmp_path / "x.mcap")
+    options = ("--service", ":8080", "--timeout", "300ms")
+    done = replay("run", file, *TARGET, *options, *build())
+    assert done.code == 1
+    assert "no response within 0.3 s (--timeout)" in done.out
+
+
+def test_junit_has_a_case_for_each_exchange(replay: Replay, shop: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.xml"
+    options = (*TARGET, *UPSTREAM_ENV, "--junit", str(file))
+    assert replay("run", shop, *options, *build("--fault", "changed-call")).code == 3
+    suite = ET.parse(file).getroot()[0]
+    cases = suite.findall("testcase")
+    assert [case.find("failure") is not None for case in cases] == [False, False, False, True]
+    assert suite.attrib["tests"] == "4"
+    assert suite.attrib["failures"] == "1"
+    failure = cases[3].find("failure")
+    assert failure is not None
+    assert "upstream call changed" in failure.attrib["message"]
+
+
+def test_many_exchanges_on_many_connections(replay: Replay, tape: Tape, tmp_path: Path) -> None:
+    names = itertools.cycle(["c1", "c2", "c3"])
+    for name in itertools.islice(names, 90):
+        tape.inbound(request_of("GET", "/hello"), response_of(200, HELLO), connection=name)
+    file = tape.write(tmp_path / "x.mcap")
+    done = replay("run", file, *TARGET, "--service", ":8080", *build())
+    assert done.out == "PASS  90 exchanges compared, none differs\n"
