@@ -189,8 +189,7 @@ class Judgement:
         if recorded == live:
             return True
         if _ANY_UUID.fullmatch(recorded):
-            same_version = _ANY_UUID.fullmatch(live) is not None and recorded[14] == live[14]
-            return same_version and self._rename(recorded, live)
+            return _same_kind_of_uuid(recorded, live) and self._rename(recorded, live)
         return _is_random(recorded, live) and self._rename(recorded, live)
 
     def _rename(self, recorded: str, live: str) -> bool:
@@ -277,6 +276,15 @@ def _read_iso(match: re.Match[str]) -> Instant:
     else:
         unit_ns = _SECOND_NS // 10 ** len(fraction or "")
     return Instant(at_ns, unit_ns, f"iso/{separator}/{second is None}/{mark}{digits}/{zone}")
+
+
+def _same_kind_of_uuid(recorded: str, live: str) -> bool:
+    """Of one version (its digit at 14) and written in one case."""
+    return (
+        _ANY_UUID.fullmatch(live) is not None
+        and recorded[14] == live[14]
+        and (recorded == recorded.lower()) == (live == live.lower())
+    )
 
 
 def _is_random(recorded: str, live: str) -> bool:

@@ -36,6 +36,9 @@ def expander(port: int, mock_ports: dict[str, int]) -> Callable[[str], str]:
     def one(match: re.Match[str]) -> str:
         if match[1] is None:
             return str(port)
-        return f"127.0.0.1:{mock_ports[normal_name(match[1])]}"
+        name = normal_name(match[1])
+        if name not in mock_ports:
+            raise UsageError(f"{{mock:{name}}} belongs into --env or COMMAND, not into a URL")
+        return f"127.0.0.1:{mock_ports[name]}"
 
     return lambda text: _PLACEHOLDER.sub(one, text)

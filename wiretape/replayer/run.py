@@ -38,6 +38,7 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
     Raises UsageError and UnfitRecordingError before anything is started; all that goes wrong
     afterwards is in the verdict.
     """
+    _where(config, expander(free_port(), {}))
     if not config.recording.exists():
         raise UsageError(f"{config.recording}: no such file or directory")
     try:
@@ -87,25 +88,11 @@ class _Run:
         self._build: Build | None = None
         self._place = START_UP
         self._expand = expander(free_port(), {})
-        # What needs no ports yet is checked before anything is started.
-        self._where(self._expand)
         self.verdict.calls_recorded = len(self._mocks.calls)
         self.verdict.unfit_calls = [
             UnfitCall(call.exchange.id, call.names[0], call_text(call.request), fault)
             for call, fault in self._mocks.unfit()
         ]
-
-    def _where(self, expand: Callable[[str], str]) -> tuple[Target, Target, str | None]:
-        """The target, where its readiness is asked, and the path to GET there if any."""
-        target, path = parse_target(expand(self._config.target))
-        if path != "/":
-            raise UsageError(f"--target: '{self._config.target}': paths come from the recording")
-        if self._config.ready is None:
-            return target, target, None
-        ready = expand(self._config.ready)
-        if ready.isdigit():
-            return target, Target(target.host, parse_port(ready, "--ready")), None
-        return target, *parse_target(ready, "--ready")
 
     async def main(self) -> None:
         """Everything that needs the event loop; the build is gone when this returns."""
@@ -160,7 +147,7 @@ class _Run:
             for name in self._mock_names
         }
         self._expand = expander(free_port(), ports)
-        target, ready, path = self._where(self._expand)
+        target, ready, path = _where(self._config, self._expand)
         command = [self._expand(word) for word in self._config.command]
         if command:
             if await accepts(target):
@@ -277,6 +264,19 @@ class _Run:
         until_ns = monotonic_ns() + wait_ns
         while self._mocks.waiting(done) and monotonic_ns() < until_ns:
             await asyncio.sleep(_POLL_S)
+
+
+def _where(config: Config, expand: Callable[[str], str]) -> tuple[Target, Target, str | None]:
+    """The target, where its readiness is asked, and the path to GET there if any."""
+    target, path = parse_target(expand(config.target))
+    if path != "/":
+        raise UsageError(f"--target: '{config.target}': paths come from the recording")
+    if config.ready is None:
+        return target, target, None
+    ready = expand(config.ready)
+    if ready.isdigit():
+        return target, Target(target.host, parse_port(ready, "--ready")), None
+    return target, *parse_target(ready, "--ready")
 
 
 def _result(step: Step) -> Result:

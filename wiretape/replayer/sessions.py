@@ -45,11 +45,13 @@ def spell(endpoint: Address) -> str:
 
 def assign_roles(exchanges: Sequence[Exchange], service: Service | None) -> Traffic:
     """Sort exchanges by role; UsageError where which endpoint is the service is not certain."""
+    if not exchanges:
+        return Traffic([], [], 0)
     marked = any(exchange.role != ROLE_UNSPECIFIED for exchange in exchanges)
     endpoints: frozenset[Address] = frozenset()
     if service is not None:
         endpoints = _named_service(exchanges, service)
-    elif exchanges and not marked:
+    elif not marked:
         endpoints = frozenset([_only_service(exchanges)])
     addresses = {address for address, _ in endpoints}
     inbound: list[Exchange] = []
@@ -85,7 +87,7 @@ def _named_service(exchanges: Sequence[Exchange], service: Service) -> frozenset
         if port == service.port and service.address in (None, address)
     }
     spelled = spell((service.address or "", service.port))
-    if not named and exchanges:
+    if not named:
         raise UsageError(
             f"--service {spelled}: nothing recorded was answered there;"
             f" recorded: {_listed(servers)}"

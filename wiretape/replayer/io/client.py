@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import time_ns
@@ -163,8 +164,9 @@ class Client:
         answer = await self._ask(connection, wire, method, awaited)
         if reused and answer.problem == _DROPPED and not connection.heard and method in _IDEMPOTENT:
             # A kept connection may end at any moment; only a new one shows what the build does.
-            connection = await self._open(connection_id)
-            answer = await self._ask(connection, wire, method, awaited)
+            with contextlib.suppress(TargetGoneError):
+                connection = await self._open(connection_id)
+                answer = await self._ask(connection, wire, method, awaited)
         if last:
             self._connections.pop(connection_id).close()
         return answer

@@ -1,0 +1,158 @@
+import pytest
+
+from wiretape.replayer.correlate import Correlation, Judgement, Span, read_instant, shape
+
+S = 10**9
+RECORDED_AT, LIVE_AT = 1_700_000_000 * S, 1_800_000_000 * S
+SPAN = Span(RECORDED_AT, 0, LIVE_AT, 0)
+U1, U2 = "9d18e059-ea22-4a34-b185-206b1ed9eef8", "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+L1, L2 = "0f72aa6c-cb16-4e13-b979-28ef0b973b73", "c56a4180-65aa-42ec-a945-5fd21dec0538"
+
+
+def judge(correlation: Correlation | None = None, span: Span = SPAN) -> Judgement:
+    return Judgement(correlation or Correlation(), span)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "live"),
+    [
+        ("same", "same"),
+        (U1, L1),
+        (U1.upper(), L1.upper()),
+        (f"/orders/{U1}/items", f"/orders/{L1}/items"),
+        (f"order-{U1}", f"order-{L1}"),
+        (f"ORD-{U1}", f"ORD-{L1}"),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", "01BX5ZZKBKACTAV9WEVGEMMVRZ"),
+        ("0ujtsYcgvSTl8PAuAdqWYSMnLOv", "0ujzPyRiIAffKhBux4PvQdDqMHY"),
+        ("507f1f77bcf86cd799439011", "65f3a9b0d14e2c8877aa5512"),
+        ("cus_NffrFeUfNV2Hib", "cus_9s6XKzkNRiz8i3"),
+        ("sid=4fzkKq7vQ9rXe2_nT0Lw8A; Path=/", "sid=Zu3-Hx81cDpVbS6yGm5JtQ; Path=/"),
+        ("d41d8cd98f00b204e9800998ecf8427e", "0cc175b9c0f1b6a831c399e269772661"),
+        ("2023-11-14T22:13:20Z", "2027-01-15T08:00:00Z"),
+        ("2023-11-14T22:13:20.123+00:00", "2027-01-15T08:00:01.001+00:00"),
+        ("2023-11-14 22:13:20", "2027-01-15 08:00:00"),
+        ("2023-11-14T23:13:20+01:00", "2027-01-15T09:00:00+01:00"),
+        ("2023-11-14T23:13:20Z", "2027-01-15T09:00:00Z"),
+        ("2023-11-14", "2027-01-15"),
+        ("Tue, 14 Nov 2023 22:13:20 GMT", "Fri, 15 Jan 2027 08:00:00 GMT"),
+        ("at 1700000000, done", "at 1800000001, done"),
+        ("1700000000123", "1800000000001"),
+        ("1700000000.25", "1800000000.5"),
+        ("2023-11-14T22:13:20.1234567Z", "2027-01-15T08:00:00.123456789Z"),
+    ],
+)
+def test_accepted(recorded: str, live: str) -> None:
+    assert judge().same_text(recorded, live)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "live"),
+    [
+        ("red", "blue"),
+        ("17", "18"),
+        ("order-000001", "order-000002"),
+        ("customer-record-000000001", "customer-record-000000002"),
+        ("12345678901234567", "98765432109876543"),
+        (U1, U1.replace("4a34", "1a34")),
+        (U1, L1.upper()),
+        (U1, L1.replace("-", "")),
+        (U1, "not-a-uuid"),
+        ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"),
+        (f"/orders/{U1}", f"/baskets/{L1}"),
+        ("insufficient_funds_error", "card_was_declined_by_them"),
+        ("InsufficientFundsError", "CardWasDeclinedByBankX"),
+        ("Order-Confirmation-2024", "Order-Confirmation-2025"),
+        ("transaction-unavailable", "transaction-unsupported"),
+        ("2023-11-14T22:13:20Z", "2027-01-15T09:00:00Z"),
+        ("2023-11-14T22:13:20Z", "2027-01-15T08:00:00.000Z"),
+        ("2023-11-14T22:13:20Z", "2027-01-15T08:00:00+00:00"),
+        ("2023-11-14T22:13:20Z", "2027-01-15 08:00:00Z"),
+        ("2023-11-14T22:13:20.123Z", "2027-01-15T08:00:00.123456Z"),
+        ("2023-11-14T22:13:20Z", "2027-01-15T08:00:04Z"),
+        ("1700000000", "1800000000000"),
+        ("1700000000", "1700000001"),
+        ("2023-13-14", "2027-01-15"),
+    ],
+)
+def test_refused(recorded: str, live: str) -> None:
+    assert not judge().same_text(recorded, live)
+
+
+def test_renaming_is_one_to_one() -> None:
+    known = Correlation()
+    first = judge(known)
+    assert first.same_text(f"{U1} {U2} {U1}", f"{L1} {L2} {L1}")
+    assert not judge(known).same_text(f"{U1} {U1}", f"{L1} {L2}"), "one recorded, two live"
+    assert not judge(known).same_text(f"{U1} {U2}", f"{L1} {L1}"), "two recorded, one live"
+    first.commit()
+    assert judge(known).same_text(U1, L1)
+    assert not judge(known).same_text(U1, L2)
+    assert not judge(known).same_text("3b241101-e2bb-4255-8caf-4136c566a962", L2)
+
+
+def test_nothing_counts_before_commit() -> None:
+    known = Correlation()
+    assert judge(known).same_text(U1, L1)
+    assert judge(known).same_text(U1, L2)
+
+
+def test_what_stood_for_itself_is_not_renamed() -> None:
+    known = Correlation()
+    known.saw(f"GET /orders/{U1}".encode(), f"GET /orders/{U1}".encode())
+    assert not judge(known).same_text(U1, L1), "the client sent it: the build must return it"
+    assert not judge(known).same_text(U2, U1)
+    assert judge(known).same_text(U2, L2)
+
+
+def test_swapped_values_are_a_difference() -> None:
+    known = Correlation()
+    known.saw(f"{U1},{U2}".encode(), f"{U2},{U1}".encode())
+    assert not judge(known).same_text(U1, U2)
+
+
+def test_values_are_carried_into_later_messages() -> None:
+    known = Correlation()
+    first = judge(known)
+    token = ("cus_NffrFeUfNV2Hib", "cus_9s6XKzkNRiz8i3")
+    assert first.same_text(f"/orders/{U1}", f"/orders/{L1}")
+    assert first.same_text(*token)
+    first.commit()
+    sent = f'GET /orders/{U1}/x HTTP/1.1\r\n\r\n{{"id": "order-{U1}", "to": "{token[0]}"}}'
+    live = sent.replace(U1, L1).replace(*token)
+    assert known.to_live(sent.encode()) == live.encode()
+    assert known.to_recorded(live.encode()) == sent.encode()
+
+
+def test_a_time_of_the_past_is_measured_from_its_own_exchange() -> None:
+    known = Correlation()
+    known.begin(RECORDED_AT - 60 * S, LIVE_AT - 1 * S)
+    created, live = "2023-11-14T22:12:20Z", "2027-01-15T07:59:59Z"
+    assert judge(known).same_text(created, live)
+    assert not judge(known).same_text(created, "2027-01-15T07:58:59Z".replace("58:59", "50:00"))
+
+
+def test_an_instant_comes_again_as_its_pair() -> None:
+    known = Correlation()
+    first = judge(known)
+    assert first.same_text("2023-11-14T23:13:20Z", "2027-01-15T09:00:00Z")
+    first.commit()
+    later = judge(known, Span(RECORDED_AT + 600 * S, 0, LIVE_AT + 1 * S, 0))
+    assert later.same_text("2023-11-14T23:13:20Z", "2027-01-15T09:00:00Z")
+    assert not later.same_text("2023-11-14T23:13:20Z", "2027-01-15T09:30:00Z")
+
+
+@pytest.mark.parametrize("text", ["", "2023", "2023-02-30", "17000000001", "17000000001.5", "abc"])
+def test_no_instant(text: str) -> None:
+    assert read_instant(text) is None
+
+
+def test_numbers_are_times_only_near_their_exchange() -> None:
+    assert judge().same_number(1_700_000_000, 1_800_000_001)
+    assert not judge().same_number(1_700_000_000, 1_700_000_001)
+    assert not judge().same_number(5_000_000_000, 5_100_000_000)
+    assert not judge().same_number(17, 18)
+
+
+def test_shape() -> None:
+    assert shape(f"/orders/{U1}/x") == shape(f"/orders/{L1}/x") == "/orders/*/x"
+    assert shape("/orders/17") != shape("/orders/18")
