@@ -93,6 +93,15 @@ def test_a_recording_that_was_cut(
     assert recording.name in done.out + done.err
 
 
+def test_a_cut_that_took_the_upstream_calls_is_no_wrong_usage(
+    replay: Replay, recording: Path
+) -> None:
+    recording.write_bytes(recording.read_bytes()[:-200])
+    done = replay("run", recording, *TARGET, *build())
+    assert done.code == 4
+    assert "name one with --service" in done.complaint
+
+
 def test_nothing_to_replay(replay: Replay, tape: Tape, tmp_path: Path) -> None:
     file = tape.write(tmp_path / "x.mcap")
     done = replay("run", file, *TARGET, *build())

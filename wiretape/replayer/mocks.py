@@ -118,6 +118,8 @@ class Mocks:
             call = Call(exchange, place, upstream_names(exchange), call_fault(exchange))
             self.calls.append(call)
             self._file(call)
+        # The names under which the build can reach its upstreams: all, until it is known better.
+        self.reachable = frozenset(self._named)
 
     def _file(self, call: Call) -> None:
         """Under each of its names: a listener stands for one name."""
@@ -138,10 +140,10 @@ class Mocks:
         """Calls that the recording holds too little of, with the reason."""
         return [(call, call.fault) for call in self.calls if call.fault is not None]
 
-    def waiting(self, places: Iterable[int]) -> bool:
-        """Whether a call that belongs to one of `places` has not come."""
+    def missing(self, places: Iterable[int]) -> list[Call]:
+        """Recorded calls that belong to one of `places` and have not come."""
         wanted = set(places)
-        return any(not c.used and c.fault is None and c.place in wanted for c in self.calls)
+        return [c for c in self.calls if not c.used and c.fault is None and c.place in wanted]
 
     def answer(self, name: str, request: HttpRequest, place: int, at_ns: int) -> Answer:
         """The recorded answer to a call that came at `at_ns` while `place` was in flight."""
@@ -241,8 +243,7 @@ class Mocks:
 
         A call that was made differently is one finding, not a missing one and an extra one.
         """
-        wanted = set(places)
-        left = [c for c in self.calls if not c.used and c.fault is None and c.place in wanted]
+        left = self.missing(places)
         found: list[UpstreamFinding] = []
         for miss in self._misses:
             changed = self._changed(miss, left)
@@ -260,11 +261,16 @@ class Mocks:
         found += [
             UpstreamFinding(
                 "missing", call.names[0], call_text(call.request), call.place,
-                "the recorded call never came",
+                self._why_missing(call),
             )
             for call in left
         ]  # fmt: skip
         return sorted(found, key=lambda finding: finding.place)
+
+    def _why_missing(self, call: Call) -> str:
+        if self.reachable.isdisjoint(call.names):
+            return f"the build was not told of {{mock:{call.names[0]}}} (--env)"
+        return "the recorded call never came"
 
     def _changed(self, miss: _Miss, left: list[Call]) -> tuple[Call, list[Difference]] | None:
         request = miss.request

@@ -46,9 +46,15 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
         exchanges = list(reader)
     except RecordingError as error:
         raise UnfitRecordingError(str(error)) from error
-    traffic = assign_roles(exchanges, config.service)
-    calls = sorted(traffic.outbound, key=in_order) if config.mock else []
-    run = _Run(config, plan(traffic.inbound), calls, tell)
+    try:
+        traffic = assign_roles(exchanges, config.service)
+        calls = sorted(traffic.outbound, key=in_order) if config.mock else []
+        run = _Run(config, plan(traffic.inbound), calls, tell)
+    except UsageError as error:
+        if reader.truncated is None:
+            raise
+        # What the command line names may lie in the part that is gone.
+        raise UnfitRecordingError(f"{reader.truncated}; {error}") from error
     run.verdict.truncated = reader.truncated
     run.verdict.unrelated = traffic.unrelated
     began_ns = monotonic_ns()
@@ -84,6 +90,7 @@ class _Run:
         self._correlation = Correlation()
         self._mocks = Mocks(calls, places(steps, calls), self._correlation)
         self._mock_names = mocks_named(config, self._mocks.names)
+        self._mocks.reachable = frozenset(self._mock_names)
         self._listeners = Listeners()
         self._build: Build | None = None
         self._place = START_UP
@@ -112,6 +119,8 @@ class _Run:
         # What a protocol's callback raises would else be a traceback and a run that waits.
         loop.set_exception_handler(unhandled)
         for number in _SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # started by nohup
             loop.add_signal_handler(number, interrupt)
         problem: str | None = None
         try:
@@ -155,7 +164,13 @@ class _Run:
                     f"port taken: something else listens on {target} already"
                 )
             env = {name: self._expand(value) for name, value in self._config.env}
-            self._build = await Build.start(command, env)
+            # A start that is interrupted half-way must still leave us the process to end.
+            start = asyncio.create_task(Build.start(command, env))
+            try:
+                self._build = await asyncio.shield(start)
+            except asyncio.CancelledError:
+                self._build = await start
+                raise
         await self._until_ready(target, ready, path)
         self._tell(f"replaying {len(self.steps)} exchanges against {target}")
         client = Client(target, self._config.timeout_ns)
@@ -252,17 +267,17 @@ class _Run:
     async def _settle(self) -> None:
         """Calls that the service made after its response may still be on their way."""
         done = [step.position for step in self.steps if step.fault is None]
-        if self.verdict.stopped_early or not self._mocks.waiting(done):
+        if self.verdict.stopped_early or not self._mocks.missing(done):
             return
         late_ns = max(
             call.request.first_byte_at_ns
             - self.steps[call.place].exchange.http.response.last_byte_at_ns
-            for call in self._mocks.calls
-            if call.place != START_UP
+            for call in self._mocks.missing(done)
         )
         wait_ns = min(max(0, late_ns) + _SETTLE_NS, self._config.timeout_ns)
         until_ns = monotonic_ns() + wait_ns
-        while self._mocks.waiting(done) and monotonic_ns() < until_ns:
+        while self._mocks.missing(done) and monotonic_ns() < until_ns:
+            await self._still_there(_POLL_S, "while upstream calls were awaited")
             await asyncio.sleep(_POLL_S)
 
 

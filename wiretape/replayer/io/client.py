@@ -161,6 +161,11 @@ class Client:
         if connection is None or connection.closed:
             connection = await self._open(connection_id)
         reused = connection.used
+        if reused and method not in _IDEMPOTENT:
+            # Sent again it could count twice, so an end that is here already must be seen first.
+            await asyncio.sleep(0)
+            if connection.closed:
+                connection, reused = await self._open(connection_id), False
         answer = await self._ask(connection, wire, method, awaited)
         if reused and answer.problem == _DROPPED and not connection.heard and method in _IDEMPOTENT:
             # A kept connection may end at any moment; only a new one shows what the build does.

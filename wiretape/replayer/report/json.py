@@ -39,8 +39,19 @@ SCHEMA = "wiretape.replay/1"
 
 
 def json_report(verdict: Verdict) -> str:
-    """The object, indented, ending in a line feed."""
-    return json.dumps(_verdict(verdict), indent=2, ensure_ascii=False) + "\n"
+    """The object, a line for each key and for each element of a list, ending in a line feed."""
+    members = (f"  {_dump(name)}: {_lines(value)}" for name, value in _verdict(verdict).items())
+    return "{\n" + ",\n".join(members) + "\n}\n"
+
+
+def _lines(value: Any) -> str:
+    if not isinstance(value, list) or not value:
+        return _dump(value)
+    return "[\n" + ",\n".join(f"    {_dump(element)}" for element in value) + "\n  ]"
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
