@@ -115,6 +115,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+        if self.fault == "closes-silently":
+            self.close_connection = True
 
     def log_message(self, *_: object) -> None:
         pass
@@ -132,6 +134,8 @@ def main() -> None:
     if options.fault == "never":
         time.sleep(3600)
     Handler.fault = options.fault
+    if options.fault == "http-1.0":
+        Handler.protocol_version = "HTTP/1.0"
     ThreadingHTTPServer.daemon_threads = True
     ThreadingHTTPServer(("127.0.0.1", options.port), Handler).serve_forever()
 

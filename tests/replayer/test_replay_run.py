@@ -52,8 +52,9 @@ def test_a_right_build_passes(replay: Replay, shop: Path) -> None:
     assert [e["state"] for e in done.report["exchanges"]] == ["same"] * 4
 
 
-def test_a_harmless_variant_passes(replay: Replay, shop: Path) -> None:
-    done = replay("run", shop, *TARGET, *UPSTREAM_ENV, *build("--fault", "chunked"))
+@pytest.mark.parametrize("variant", ["chunked", "closes-silently", "http-1.0"])
+def test_a_harmless_variant_passes(replay: Replay, shop: Path, variant: str) -> None:
+    done = replay("run", shop, *TARGET, *UPSTREAM_ENV, *build("--fault", variant))
     assert done.code == 0, done.out
 
 

@@ -17,6 +17,8 @@ from wiretape.replayer.mocks import closes
 # Methods that may be sent again on a new connection without asking (RFC 9110 §9.2.2).
 _IDEMPOTENT = frozenset(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
 _CONNECT_TIMEOUT_S = 10.0
+# How long the first kept connection is watched for an end that nothing announced.
+_WATCH_S = 0.01
 _DROPPED = "the connection was closed without a response"
 
 
@@ -47,6 +49,8 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.closed = False
         self.used = False
+        # The target ended it between two exchanges without having said so.
+        self.left = False
         self._parser = MessageParser.responses()
         self._waiter: asyncio.Future[Answer] | None = None
         self._answer = Answer(0, 0)
@@ -87,9 +91,11 @@ class _Connection(asyncio.Protocol):
         self._read(self._parser.receive_data(data, time_ns()))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = True
         if self._waiter is None:
+            self.left = not self.closed
+            self.closed = True
             return
+        self.closed = True
         if self._awaited is not None:
             # The start of the awaited response, and no more of it.
             awaited, self._awaited = self._awaited[: self._matched], None
@@ -149,6 +155,8 @@ class Client:
         self._target = target
         self._timeout_s = timeout_ns / 1e9
         self._connections: dict[str, _Connection] = {}
+        # Whether the target keeps connections open between exchanges; None until it was seen.
+        self._keeps: bool | None = None
 
     async def exchange(
         self, connection_id: str, wire: bytes, method: str, awaited: bytes | None, last: bool
@@ -158,23 +166,36 @@ class Client:
         Raises TargetGoneError where no connection can be made.
         """
         connection = self._connections.get(connection_id)
+        if connection is not None and method not in _IDEMPOTENT:
+            await self._watch(connection)
         if connection is None or connection.closed:
             connection = await self._open(connection_id)
         reused = connection.used
-        if reused and method not in _IDEMPOTENT:
-            # Sent again it could count twice, so an end that is here already must be seen first.
-            await asyncio.sleep(0)
-            if connection.closed:
-                connection, reused = await self._open(connection_id), False
         answer = await self._ask(connection, wire, method, awaited)
         if reused and answer.problem == _DROPPED and not connection.heard and method in _IDEMPOTENT:
             # A kept connection may end at any moment; only a new one shows what the build does.
+            self._keeps = False
             with contextlib.suppress(TargetGoneError):
                 connection = await self._open(connection_id)
                 answer = await self._ask(connection, wire, method, awaited)
+        elif reused and answer.problem is None:
+            self._keeps = self._keeps is not False
         if last:
             self._connections.pop(connection_id).close()
         return answer
+
+    async def _watch(self, connection: _Connection) -> None:
+        """Before a request that must not be sent twice: is the kept connection still one?
+
+        A target may end a connection at any moment (RFC 9112 §9.3), and one that does so after
+        each response, without saying it, would swallow the request.
+        """
+        if self._keeps is None and not connection.closed:
+            await asyncio.sleep(_WATCH_S)
+        if connection.left:
+            self._keeps = False
+        if self._keeps is False and not connection.closed:
+            connection.close()
 
     async def _ask(
         self, connection: _Connection, wire: bytes, method: str, awaited: bytes | None
