@@ -11,14 +11,9 @@ from types import FrameType
 from wiretape.agent.config import ImportConfig
 from wiretape.agent.ledger import Ledger
 from wiretape.agent.packets import PacketBatch
-from wiretape.agent.pipeline import Pipeline, Record
+from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.sources.pcap_file import CaptureError, CaptureFile, open_capture
-from wiretape.exchange.recording import (
-    CONNECTION_ENDS,
-    EXCHANGES,
-    RecordingError,
-    RecordingWriter,
-)
+from wiretape.exchange.recording import RecordingError, RecordingWriter
 
 OK, USAGE, UNREADABLE, FAILED, INTERRUPTED = 0, 2, 3, 70, 130
 
@@ -114,7 +109,7 @@ def _import_opened(
                     say("interrupted; what was read until then was imported")
                     outcome.exit_code = INTERRUPTED
                     break
-            _write(writer, pipeline.close())
+            writer.write_records(pipeline.close())
         outcome.recorded = True
     except OSError as error:
         say(f"{writer.path}: {error.strerror}; what was written before it can be read")
@@ -129,7 +124,7 @@ def _read(
         batch = _next(batches, interruption)
         if batch is None:
             return
-        _write(writer, pipeline.feed(batch))
+        writer.write_records(pipeline.feed(batch))
 
 
 def _next(batches: Iterator[PacketBatch], interruption: Interruption) -> PacketBatch | None:
@@ -140,12 +135,6 @@ def _next(batches: Iterator[PacketBatch], interruption: Interruption) -> PacketB
         return None
     finally:
         interruption.waiting = False
-
-
-def _write(writer: RecordingWriter, records: list[Record]) -> None:
-    for record in records:
-        channel = CONNECTION_ENDS if record.is_end else EXCHANGES
-        writer.write_encoded(channel, record.parts, record.size, record.at_ns)
 
 
 def _write_summary(config: ImportConfig, outcome: Outcome, say: Callable[[str], None]) -> None:

@@ -5,25 +5,14 @@ depend on the size of batches.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from wiretape.agent.ledger import Ledger, count
 from wiretape.agent.packets import Decoder, PacketBatch
 from wiretape.agent.tcp.table import ConnectionTable
 from wiretape.exchange.endpoints import ServiceEndpoint
 from wiretape.exchange.http1 import Sections
+from wiretape.exchange.records import CONNECTION_ENDS, EXCHANGES, Record
 from wiretape.exchange.v1 import exchange_pb2 as pb
-
-
-class Record(NamedTuple):
-    """One encoded record for the recording; `is_end` tells a ConnectionEnd from an Exchange."""
-
-    packet: int
-    serial: int
-    is_end: bool
-    parts: list[bytes]
-    size: int
-    at_ns: int
 
 
 class Pipeline:
@@ -64,7 +53,7 @@ class Pipeline:
 
     def _finished(self) -> list[Record]:
         records, self._records = self._records, []
-        records.sort(key=_order)
+        records.sort()
         return records
 
     # -- the connections' sink
@@ -85,7 +74,7 @@ class Pipeline:
     def take_exchange(
         self,
         packet: int,
-        parts: list[bytes],
+        parts: tuple[bytes, ...],
         size: int,
         at_ns: int,
         kind: tuple[bool, bool, bool, int],
@@ -101,13 +90,9 @@ class Pipeline:
             ledger.response_only += 1
         ledger.with_gaps += gapped
         ledger.violations += violations
-        self._records.append(Record(packet, len(self._records), False, parts, size, at_ns))
+        records = self._records
+        records.append((packet, len(records), EXCHANGES, parts, size, at_ns))
 
     def take_end(self, packet: int, encoded: bytes, at_ns: int) -> None:
-        self._records.append(
-            Record(packet, len(self._records), True, [encoded], len(encoded), at_ns)
-        )
-
-
-def _order(record: Record) -> tuple[int, int]:
-    return record.packet, record.serial
+        records = self._records
+        records.append((packet, len(records), CONNECTION_ENDS, (encoded,), len(encoded), at_ns))

@@ -12,7 +12,6 @@ from typing import Protocol
 from wiretape.exchange.http1 import (
     WAIT,
     Message,
-    Reader,
     RequestReader,
     ResponseReader,
     Sections,
@@ -36,11 +35,15 @@ class Recorder(Protocol):
     ) -> None: ...
 
 
-class Acknowledgments(Protocol):
-    """How raw acknowledgment numbers map to offsets of the other direction."""
+class Side(Protocol):
+    """One direction as the other one's acknowledgments see it."""
 
-    def ack_offset(self, from_client: bool, raw_ack: int, packet: int) -> int:
-        """-1 where the other direction had not been seen before `packet`."""
+    started: bool
+    next: int
+    next_seq: int
+
+    def offset_of(self, seq: int) -> int:
+        """Stream offset of a sequence number."""
 
 
 class HttpConversation:
@@ -50,21 +53,21 @@ class HttpConversation:
         self,
         requests: ByteQueue,
         responses: ByteQueue,
-        acknowledgments: Acknowledgments,
+        sides: tuple[Side, Side],
         recorder: Recorder,
         sections: Sections,
         max_content_bytes: int,
         synchronized: tuple[bool, bool],
     ) -> None:
-        """`synchronized`: whether each queue begins where the connection did."""
+        """`sides` are client's and server's; `synchronized`: whether each queue begins where the
+        connection did."""
         self.requests = RequestReader(requests, self, sections, max_content_bytes, synchronized[0])
         self.responses = ResponseReader(
             responses, self, sections, max_content_bytes, synchronized[1]
         )
-        self._acknowledgments = acknowledgments
+        self._client, self._server = sides
         self._recorder = recorder
-        self._pending: deque[Message] = deque()
-        """Requests begun and not answered, in order."""
+        self.pending: deque[Message] = deque()
         self._interim: list[Message] = []
         self._early: tuple[Message, list[Message], Message] | None = None
         """A request still being sent, with the final response that it already has."""
@@ -92,7 +95,7 @@ class HttpConversation:
             self.pump()
         if self._early is not None:
             self._finish_early()
-        for request in list(self._pending):
+        for request in list(self.pending):
             self._retire(request)
         if self._interim:
             self._record(None, self._interim, None)
@@ -100,31 +103,32 @@ class HttpConversation:
 
     # -- the readers' side (http1.Conversation)
 
-    def ack_offset(self, reader: Reader, raw_ack: int, packet: int) -> int:
-        return self._acknowledgments.ack_offset(reader is self.requests, raw_ack, packet)
-
-    def request_begun(self, request: Message) -> None:
-        self._pending.append(request)
-
     def request_finished(self, request: Message) -> None:
         if self._early is not None and self._early[0] is request:
             self._finish_early()
             if request.takes_over:
                 self.requests.go_on()
 
-    def request_of(self, response_start: int, ack: int) -> Message | Wait | None:
-        pending = self._pending
+    def request_of(self, response_start: int, raw_ack: int) -> Message | Wait | None:
+        ack = self._offset(self._client, raw_ack)
+        requests = self.requests
         if self.responses.lost_end > self._answered_end:
             return self._request_after_loss(response_start, ack)
-        if not pending:
-            requests = self.requests
-            if ack > requests.position and not requests.finished:
-                return WAIT
-            return None
-        request = pending[0]
-        if 0 <= ack <= request.start:
-            return None
-        return request
+        if not self.pending:
+            return WAIT if ack > requests.position and not requests.finished else None
+        request = self.pending[0]
+        return None if 0 <= ack <= request.start else request
+
+    def acknowledged(self) -> tuple[int, int]:
+        client = self._client
+        if self.responses.lost_end > self._answered_end or not client.started:
+            return -1, 0
+        return client.next, client.next_seq
+
+    @staticmethod
+    def _offset(side: Side, raw_ack: int) -> int:
+        """Offset that was acknowledged; -1 where it is not known."""
+        return side.offset_of(raw_ack) if raw_ack >= 0 and side.started else -1
 
     def response_finished(self, response: Message, request: Message | None) -> None:
         self._answered_end = response.end
@@ -137,8 +141,8 @@ class HttpConversation:
         if request is None:
             self._record(None, interim, response)
             return
-        assert self._pending[0] is request, "responses answer the oldest request"
-        self._pending.popleft()
+        assert self.pending[0] is request, "responses answer the oldest request"
+        self.pending.popleft()
         if request.takes_over:
             self._take_over(request, response)
         if request.finished:
@@ -169,23 +173,27 @@ class HttpConversation:
         requests = self.requests
         if ack > requests.position and not requests.finished:
             return WAIT
-        candidates = [r for r in self._pending if ack < 0 or r.start < ack]
-        if not candidates or any(r.ack < 0 for r in candidates):
+        candidates = [
+            (self._offset(self._server, request.raw_ack), request)
+            for request in self.pending
+            if ack < 0 or request.start < ack
+        ]
+        if not candidates or any(had < 0 for had, _ in candidates):
             return None
-        sent_at = max((r.ack for r in candidates if r.ack <= response_start), default=-1)
-        together = [r for r in candidates if r.ack == sent_at]
+        sent_at = max((had for had, _ in candidates if had <= response_start), default=-1)
+        together = [request for had, request in candidates if had == sent_at]
         if not together or (len(together) > 1 and self.responses.lost_end > sent_at):
             return None
         chosen = together[0]
-        while self._pending[0] is not chosen:
-            if not self._pending[0].finished:
+        while self.pending[0] is not chosen:
+            if not self.pending[0].finished:
                 return None
-            self._retire(self._pending[0])
+            self._retire(self.pending[0])
         return chosen
 
     def _retire(self, request: Message) -> None:
         """Records a request whose response was never seen."""
-        self._pending.remove(request)
+        self.pending.remove(request)
         interim, self._interim = self._interim, []
         self._record(request, interim, None)
 

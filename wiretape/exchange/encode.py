@@ -17,10 +17,15 @@ VARINT = tuple(
 )
 """Encodings of 0 … 16383: nearly every length in HTTP traffic."""
 
-_TIMES = Struct("<BQBQ")
+TIMES = Struct("<BQBQ")
+"""first_byte_at_ns and last_byte_at_ns with their tags, which follow on each other."""
 
 CONTENT_NONE = b"\x28\x01"
-"""A Content that is complete and empty."""
+"""A Content that is complete and has no framing."""
+FRAMED_BY_LENGTH = b"\x18\x01\x28\x01"
+"""The end of a Content that is complete: framing LENGTH, and that it is complete."""
+CONTENT_EMPTY = FRAMED_BY_LENGTH
+"""A Content that is complete, framed by a length of 0."""
 
 Parts = list[bytes]
 
@@ -112,7 +117,7 @@ REQUEST_FIRST_AT, RESPONSE_FIRST_AT = 9 << 3 | 1, 7 << 3 | 1
 
 def times(first_at_tag: int, first_at_ns: int, last_at_ns: int) -> bytes:
     """first_byte_at_ns and last_byte_at_ns, whose tags follow on each other."""
-    return _TIMES.pack(first_at_tag, first_at_ns, first_at_tag + 8, last_at_ns)
+    return TIMES.pack(first_at_tag, first_at_ns, first_at_tag + 8, last_at_ns)
 
 
 def endpoint(address: str, port: int) -> bytes:
@@ -166,12 +171,25 @@ def exchange(
     interim: Sequence[tuple[Sequence[bytes], int]],
     response: tuple[Sequence[bytes], int] | None,
     violations: Sequence[bytes],
-) -> tuple[Parts, int]:
+) -> tuple[tuple[bytes, ...], int]:
     """An Exchange as parts with their total size.
 
     `connection_field` is the whole field 2, tag included, made once for each connection. Messages
     are (parts, size) as their readers made them; `violations` are encoded Violation messages.
     """
+    head = b"\x0a%b%b%b%b%b\x52" % (
+        VARINT[len(ident)],
+        ident,
+        connection_field,
+        b"\x18" + varint(ordinal) if ordinal else b"",
+        b"\x20" + VARINT[role] if role else b"",
+    )
+    if request is not None and response is not None and not interim and not violations:
+        asked, answered = b"\x0a" + varint(request[1]), b"\x1a" + varint(response[1])
+        size = len(asked) + request[1] + len(answered) + response[1]
+        head += varint(size)
+        parts = (head, asked, *request[0], answered, *response[0])
+        return parts, size + len(head)
     body: Parts = []
     size = 0
     if request is not None:
@@ -179,10 +197,10 @@ def exchange(
         body.append(tag)
         body.extend(request[0])
         size = len(tag) + request[1]
-    for parts, length in interim:
+    for message, length in interim:
         tag = b"\x12" + varint(length)
         body.append(tag)
-        body.extend(parts)
+        body.extend(message)
         size += len(tag) + length
     if response is not None:
         tag = b"\x1a" + varint(response[1])
@@ -193,13 +211,5 @@ def exchange(
         piece = delimited(4, encoded)
         body.append(piece)
         size += len(piece)
-    head = b"\x0a%b%b%b%b%b\x52%b" % (
-        VARINT[len(ident)],
-        ident,
-        connection_field,
-        b"\x18" + varint(ordinal) if ordinal else b"",
-        b"\x20" + VARINT[role] if role else b"",
-        varint(size),
-    )
-    body.insert(0, head)
-    return body, size + len(head)
+    head += varint(size)
+    return (head, *body), size + len(head)

@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from struct import Struct
@@ -26,13 +26,11 @@ from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 
 import wiretape
+from wiretape.exchange.records import CONNECTION_ENDS, EXCHANGES, Record
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
 MAGIC = b"\x89MCAP0\r\n"
 CHUNK_BYTES = 1 << 20
-EXCHANGES, CONNECTION_ENDS = 1, 2
-"""Channel identifiers."""
-
 _MESSAGE = Struct("<BQHIQQ")
 """Opcode, length, channel, sequence, log time, publish time."""
 _MESSAGE_FIXED = _MESSAGE.size - 9
@@ -222,20 +220,22 @@ class RecordingWriter:
         data = exchange.SerializeToString()
         http = exchange.http
         at_ns = http.request.first_byte_at_ns or http.response.first_byte_at_ns
-        self.write_encoded(EXCHANGES, (data,), len(data), at_ns)
+        self.write_records([(0, 0, EXCHANGES, (data,), len(data), at_ns)])
 
-    def write_encoded(self, channel: int, parts: Sequence[bytes], size: int, at_ns: int) -> None:
-        """Appends one encoded message, `size` bytes in `parts`. Raises OSError."""
-        count = self._counts[channel]
-        self._counts[channel] = count + 1
-        self._offsets[channel].append(self._size)
-        self._times[channel].append(at_ns)
-        chunk = self._parts
-        chunk.append(_MESSAGE.pack(5, _MESSAGE_FIXED + size, channel, count, at_ns, at_ns))
-        chunk += parts
-        self._size += _MESSAGE.size + size
-        if self._size >= CHUNK_BYTES:
-            self.flush()
+    def write_records(self, records: Iterable[Record]) -> None:
+        """Appends encoded records in their order. Raises OSError."""
+        counts, times, offsets = self._counts, self._times, self._offsets
+        for _, _, channel, parts, size, at_ns in records:
+            count = counts[channel]
+            counts[channel] = count + 1
+            offsets[channel].append(self._size)
+            times[channel].append(at_ns)
+            chunk = self._parts
+            chunk.append(_MESSAGE.pack(5, _MESSAGE_FIXED + size, channel, count, at_ns, at_ns))
+            chunk += parts
+            self._size += _MESSAGE.size + size
+            if self._size >= CHUNK_BYTES:
+                self.flush()
 
     def flush(self) -> None:
         """Closes the chunk: what was written until now survives the process. Raises OSError."""

@@ -57,7 +57,7 @@ class Sink(Protocol):
     def take_exchange(
         self,
         packet: int,
-        parts: list[bytes],
+        parts: tuple[bytes, ...],
         size: int,
         at_ns: int,
         kind: tuple[bool, bool, bool, int],
@@ -215,7 +215,7 @@ class Connection:
         self._conversation = HttpConversation(
             client.queue,
             server.queue,
-            self,
+            (client, server),
             self,
             self._sink.sections,
             self._sink.max_content_bytes,
@@ -230,10 +230,6 @@ class Connection:
             if queue.end - queue.offset > MAX_SNIFFED_BYTES:
                 size, _ = queue.skip_all()
                 _add(self.undecoded[direction], "unknown", size)
-
-    def ack_offset(self, from_client: bool, raw_ack: int, packet: int) -> int:
-        peer = self.halves[1 - self.client if from_client else self.client]
-        return peer.offset_of(raw_ack) if peer.started else -1
 
     def close(self, packet: int, at_ns: int, how: int = 0) -> None:
         """The end, for whatever reason: everything still held is recorded or counted."""
@@ -302,7 +298,7 @@ class Connection:
         first = request or response or interim[0]
         identity = self._identity()
         ident = b"%016x-%b-%d" % (first.first_at_ns, identity.encoded_ident, self.ordinal)
-        violations = request.violations if request is not None else []
+        violations = request.violations if request is not None else ()
         gapped = request is not None and request.gapped
         if response is not None:
             gapped = gapped or response.gapped

@@ -61,9 +61,7 @@ def of_request(fields: FieldSection, version: bytes) -> tuple[int, int]:
     return (LENGTH if fields.length == 0 else NONE), 0
 
 
-def of_response(
-    fields: FieldSection, version: bytes, status: int, method: bytes
-) -> tuple[int, int]:
+def of_response(fields: FieldSection, status: int, method: bytes) -> tuple[int, int]:
     """(framing, length) of a response's content, given the method of its request."""
     if method == b"HEAD" or 0 < status < 200 or status in (204, 304):
         return NONE, 0

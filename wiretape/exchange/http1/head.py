@@ -1,23 +1,28 @@
 """Header and trailer sections: from raw lines to encoded fields and what framing needs of them.
 
 Traffic repeats itself: the same client sends the same section again and again, and other sections
-share most of their lines. So a section is looked up whole first, then line by line, and only a line
-never seen before is parsed. Both dictionaries are bounded and emptied when full.
+differ from one before in a few values. So a section is looked up whole first, then compared with
+the latest of its shape line by line, and only what is new is parsed. All dictionaries are bounded
+and emptied when full.
 """
 
 import re
 
 from wiretape.exchange import encode
+from wiretape.exchange.encode import VARINT
 from wiretape.exchange.http1 import grammar
 
 MAX_CACHED_SECTION = 2048
 MAX_SECTIONS = 4096
 MAX_CACHED_LINE = 256
-MAX_LINES = 32768
+MAX_LINES = 16384
+MAX_NAMES = 4096
+MAX_TEMPLATES = 256
 
-_FRAMING_NAMES = frozenset(
-    (b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"host", b"expect")
-)
+_BLANK = b" \t"
+_SHORT = 1 << 13
+
+_FRAMING_NAMES = frozenset((b"content-length", b"transfer-encoding", b"upgrade", b"host"))
 
 Violation = tuple[str, str]
 """Code and detail; the source follows from the code (`framing.SOURCES`)."""
@@ -26,40 +31,62 @@ Violation = tuple[str, str]
 class FieldSection:
     """A header or trailer section, read once and shared by every message that has the same bytes.
 
-    `encoded` holds the fields as entries of `repeated Field`. `canonical` says that a writer gives
-    back the same bytes from them. `length` is the Content-Length (-1 none, -2 invalid).
+    The defaults stand on the class: most sections set few of them.
     """
 
-    __slots__ = (
-        "canonical",
-        "chunked",
-        "encoded",
-        "expects_continue",
-        "host",
-        "length",
-        "prefix",
-        "transfer_coded",
-        "upgrade",
-        "violations",
-    )
-
-    def __init__(self) -> None:
-        self.encoded = b""
-        self.canonical = True
-        self.length = -1
-        self.transfer_coded = False
-        """A Transfer-Encoding other than identity is there."""
-        self.chunked = False
-        """And its last coding is chunked."""
-        self.upgrade = False
-        self.expects_continue = False
-        self.host: bytes | None = None
-        self.violations: tuple[Violation, ...] = ()
-        self.prefix = b""
-        """For requests: encoded scheme and authority, which stand before the fields."""
+    encoded: bytes
+    """The fields as entries of `repeated Field`; before them, for requests, scheme and authority
+    as an origin-form target has them."""
+    fields: bytes
+    """The entries alone."""
+    canonical: bool = True
+    """A writer gives back the same bytes."""
+    length: int = -1
+    """Content-Length; -1 none, -2 invalid."""
+    transfer_coded: bool = False
+    """A Transfer-Encoding other than identity is there."""
+    chunked: bool = False
+    """And its last coding is chunked."""
+    upgrade: bool = False
+    host: bytes | None = None
+    violations: tuple[Violation, ...] = ()
+    lead: bytes = b""
+    """For requests: encoded scheme and authority."""
+    usual: bool = True
+    """Canonical, nothing to remark, and its message's length is plain to see."""
 
 
-_Line = tuple[bytes, bytes, bytes, Violation | None, bool]
+class _Template:
+    """The latest section of one shape: its lines, and what they were encoded to.
+
+    A line that begins as the one before it did differs in its value alone.
+    """
+
+    __slots__ = ("encoded", "host", "lead", "length", "length_at", "lines", "names", "prefixes")
+
+    def __init__(
+        self, lines: list[bytes], encoded: list[bytes], plain: list[bool], fields: FieldSection
+    ) -> None:
+        """`lines` ends in the empty piece after the last line end; the others cover the lines."""
+        self.lines = lines
+        self.encoded = [*encoded, b""]
+        self.host, self.lead, self.length = fields.host, fields.lead, fields.length
+        self.prefixes: list[bytes] = []
+        """Name, colon and space of each line whose value may change; no line begins with NUL."""
+        self.names: list[bytes] = []
+        """Their encoded names, with the tag of the value."""
+        self.length_at = -1
+        for number, (line, is_plain) in enumerate(zip(lines, [*plain, False], strict=True)):
+            is_length = line[:16].lower() == b"content-length: "
+            if is_length:
+                self.length_at = number
+            name = line.partition(b":")[0]
+            varies = (is_plain or is_length) and len(name) < 0x80
+            self.prefixes.append(name + b": " if varies else b"\0")
+            self.names.append(encode.text(1, name) + b"\x12")
+
+
+_Special = tuple[bytes, bytes, bytes, Violation | None, bool]
 """Encoded field, lower-case name where framing needs it, value, violation, canonical."""
 
 
@@ -69,47 +96,93 @@ class SectionReader:
     def __init__(self, tag: bytes, scheme: bytes = b"") -> None:
         self._tag = tag
         self._scheme = encode.text(4, scheme)
-        self._sections: dict[bytes, FieldSection] = {}
-        self._lines: dict[bytes, _Line] = {}
+        self.known: dict[bytes, FieldSection] = {}
+        """Sections by their bytes."""
+        self._plain: dict[bytes, bytes] = {}
+        """Encoded fields by line, where that is all there is to say."""
+        self._special: dict[bytes, _Special] = {}
+        self._names: dict[bytes, bytes] = {}
+        """Encoded names by name."""
+        self._templates: dict[tuple[int, bytes], _Template] = {}
+        """By number of lines and start of the first."""
 
     def read(self, section: bytes) -> FieldSection:
         """`section`: field lines, each with its line end, without the empty line."""
-        known = self._sections.get(section)
+        known = self.known.get(section)
         if known is not None:
             return known
-        fields = self._parse(section)
+        lines = section.split(b"\r\n")
+        template = self._templates.get((len(lines), lines[0][:6]))
+        if template is not None and section.count(b"\n") == len(lines) - 1:
+            fields = self._repeat(template, lines)
+            if fields is not None:
+                return fields
+        fields = self._parse(section, lines)
         if len(section) <= MAX_CACHED_SECTION:
-            if len(self._sections) >= MAX_SECTIONS:
-                self._sections.clear()
-            self._sections[section] = fields
+            if len(self.known) >= MAX_SECTIONS:
+                self.known.clear()
+            self.known[section] = fields
         return fields
 
-    def _parse(self, section: bytes) -> FieldSection:
+    def _repeat(self, template: _Template, lines: list[bytes]) -> FieldSection | None:
+        """Reads a section that differs from the template's in values alone; None if it does not."""
+        before, encoded = template.lines, template.encoded
+        for number, line in enumerate(lines):
+            if line == before[number]:
+                continue
+            prefix = template.prefixes[number]
+            value = line[len(prefix) :]
+            size = len(value)
+            if not line.startswith(prefix) or not 0 < size < _SHORT:
+                return None
+            if number == template.length_at:
+                if size > 18 or not value.isdigit():
+                    return None
+                template.length = int(value)
+            elif value[0] in _BLANK or value[-1] in _BLANK:
+                return None
+            name = template.names[number]
+            value_size = VARINT[size]
+            inner = VARINT[len(name) + len(value_size) + size]
+            encoded[number] = b"".join((self._tag, inner, name, value_size, value))
+            before[number] = line
         fields = FieldSection()
-        lines = section.split(b"\r\n")
-        if lines[-1]:
-            fields.canonical = False  # its last line does not end in CRLF
+        fields.host = template.host
+        fields.length = template.length
+        fields.fields = everything = b"".join(encoded)
+        fields.encoded = template.lead + everything
+        return fields
+
+    def _parse(self, section: bytes, lines: list[bytes]) -> FieldSection:
+        fields = FieldSection()
+        regular = lines
+        if not lines[-1]:
+            lines = lines[:-1]
         else:
-            lines.pop()
+            fields.canonical = False  # its last line does not end in CRLF
         if section.count(b"\n") != len(lines) or b"\r\n " in section or b"\r\n\t" in section:
             lines = self._irregular_lines(section, fields)
+        plain = self._plain
         encoded = []
-        known = self._lines
         for line in lines:
-            entry = known.get(line)
-            if entry is None:
-                entry = self._parse_line(line)
-            encoded.append(entry[0])
-            if entry[1]:
-                _note(fields, entry[1], entry[2])
-            if entry[3] is not None:
-                fields.violations += (entry[3],)
-            if not entry[4]:
-                fields.canonical = False
+            field = plain.get(line)
+            encoded.append(self._read_line(line, fields) if field is None else field)
         if fields.transfer_coded and fields.length != -1:
             fields.violations += (("transfer-encoding-with-content-length", ""),)
-        fields.encoded = b"".join(encoded)
-        fields.prefix = self._scheme + encode.text(5, fields.host or b"") if self._scheme else b""
+        fields.fields = fields.encoded = b"".join(encoded)
+        if self._scheme:
+            fields.lead = self._scheme + encode.text(5, fields.host or b"")
+            fields.encoded = fields.lead + fields.fields
+        fields.usual = fields.canonical and not (
+            fields.violations or fields.upgrade or fields.transfer_coded or fields.length < -1
+        )
+        if fields.usual and lines and len(section) <= MAX_CACHED_SECTION:
+            if len(self._templates) >= MAX_TEMPLATES:
+                self._templates.clear()
+            is_plain = [line in plain for line in lines]
+            self._templates[len(regular), lines[0][:6]] = _Template(
+                regular, encoded, is_plain, fields
+            )
         return fields
 
     def _irregular_lines(self, section: bytes, fields: FieldSection) -> list[bytes]:
@@ -123,21 +196,55 @@ class SectionReader:
         lines = grammar.LINE_END.split(section)
         return lines if lines[-1] else lines[:-1]
 
-    def _parse_line(self, line: bytes) -> _Line:
+    def _read_line(self, line: bytes, fields: FieldSection) -> bytes:
+        """Encodes a line that is new or special, and notes in `fields` what is special."""
+        special = self._special.get(line)
+        if special is None:
+            name, _, value = line.partition(b": ")
+            known_name = self._names.get(name)
+            if known_name is not None and value and value == value.strip(b" \t"):
+                size = encode.varint(len(value))
+                inner = len(known_name) + 1 + len(size) + len(value)
+                encoded = b"%b%b%b\x12%b%b" % (
+                    self._tag, encode.varint(inner), known_name, size, value,
+                )  # fmt: skip
+                self._keep_plain(line, encoded)
+                return encoded
+            special = self._parse_line(line)
+            if not special[1] and special[3] is None and special[4]:
+                if len(self._names) < MAX_NAMES and len(name) <= MAX_CACHED_LINE:
+                    self._names[name] = encode.text(1, name)
+                self._keep_plain(line, special[0])
+                return special[0]
+            if len(line) <= MAX_CACHED_LINE:
+                if len(self._special) >= MAX_LINES:
+                    self._special.clear()
+                self._special[line] = special
+        encoded, lower, value, violation, canonical = special
+        if lower:
+            _note(fields, lower, value)
+        if violation is not None:
+            fields.violations += (violation,)
+        if not canonical:
+            fields.canonical = False
+        return encoded
+
+    def _keep_plain(self, line: bytes, encoded: bytes) -> None:
+        if len(line) <= MAX_CACHED_LINE:
+            if len(self._plain) >= MAX_LINES:
+                self._plain.clear()
+            self._plain[line] = encoded
+
+    def _parse_line(self, line: bytes) -> _Special:
         parsed = grammar.field_line(line)
         lower = parsed.name.lower()
-        entry = (
+        return (
             encode.field(self._tag, parsed.name, parsed.value),
             lower if lower in _FRAMING_NAMES else b"",
             parsed.value,
             (parsed.violation, _shown(line)) if parsed.violation else None,
             parsed.canonical,
         )
-        if len(line) <= MAX_CACHED_LINE:
-            if len(self._lines) >= MAX_LINES:
-                self._lines.clear()
-            self._lines[line] = entry
-        return entry
 
 
 def _shown(data: bytes) -> str:
@@ -165,12 +272,13 @@ def _note(fields: FieldSection, name: bytes, value: bytes) -> None:
             fields.host = value
     elif name == b"upgrade":
         fields.upgrade = True
-    elif name == b"expect":
-        fields.expects_continue = value.lower() == b"100-continue"
 
 
 def _note_length(fields: FieldSection, value: bytes) -> None:
     """RFC 9112 §6.3 rule 5: one valid length, or equal ones; of others the first is read."""
+    if value.isdigit() and fields.length == -1 and len(value) <= 18:
+        fields.length = int(value)
+        return
     lengths = set()
     for item in value.split(b","):
         digits = item.strip(b" \t")

@@ -7,54 +7,36 @@ from wiretape.exchange.http1.framing import SOURCES
 class Message:
     """A request or response; `parts` is set when its end was read.
 
-    Offsets are those of its own direction; `ack` is how much of the other direction its sender had
-    received when it sent the first byte, -1 where the source has no acknowledgments.
+    Offsets are those of its own direction. The defaults stand on the class: a message of the usual
+    kind sets few of them, and hundreds of thousands are made.
     """
 
-    __slots__ = (
-        "ack",
-        "end",
-        "expects_continue",
-        "first_at_ns",
-        "gapped",
-        "last_at_ns",
-        "method",
-        "packet",
-        "parts",
-        "size",
-        "start",
-        "status",
-        "takes_over",
-        "version",
-        "violations",
-    )
-
-    def __init__(self, start: int, first_at_ns: int, ack: int) -> None:
-        self.start = start
-        self.end = start
-        self.first_at_ns = first_at_ns
-        self.last_at_ns = first_at_ns
-        self.ack = ack
-        self.packet = 0
-        self.method = b""
-        self.status = 0
-        self.version = b""
-        self.takes_over = False
-        """A CONNECT or an Upgrade: what follows it depends on the reply."""
-        self.expects_continue = False
-        self.parts: list[bytes] | None = None
-        self.size = 0
-        self.gapped = False
-        self.violations: list[bytes] = []
+    start: int
+    end: int
+    first_at_ns: int
+    last_at_ns: int
+    packet: int
+    """The packet that made its last byte readable."""
+    raw_ack: int = -1
+    """The acknowledgment number of its first segment: what its sender had received by then."""
+    method: bytes = b""
+    version: bytes = b""
+    status: int = 0
+    takes_over: bool = False
+    """A CONNECT or an Upgrade: what follows it depends on the reply."""
+    parts: tuple[bytes, ...] | None = None
+    size: int = 0
+    gapped: bool = False
+    violations: tuple[bytes, ...] = ()
 
     @property
     def finished(self) -> bool:
         return self.parts is not None
 
     @property
-    def encoded(self) -> tuple[list[bytes], int]:
+    def encoded(self) -> tuple[tuple[bytes, ...], int]:
         assert self.parts is not None, "message is still being read"
         return self.parts, self.size
 
     def violates(self, code: str, detail: str, side: int) -> None:
-        self.violations.append(encode.violation(code, SOURCES[code], detail, side))
+        self.violations += (encode.violation(code, SOURCES[code], detail, side),)

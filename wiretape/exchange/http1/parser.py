@@ -27,7 +27,7 @@ class MessageParser:
         self._queue = ByteQueue()
         self._reader = make(self._queue, self, _SECTIONS, MAX_CONTENT, True)
         self._read = read
-        self._expected: deque[Message] = deque()
+        self.pending: deque[Message] = deque()
         self._messages: list[AnyMessage] = []
 
     @classmethod
@@ -40,9 +40,11 @@ class MessageParser:
 
     def expect(self, method: str, version: str = "1.1") -> None:
         """Announces the next request whose response will come; once for each, in order."""
-        request = Message(0, 0, -1)
+        request = Message()
         request.method, request.version = method.encode(), version.encode()
-        self._expected.append(request)
+        request.takes_over = method == "CONNECT"
+        request.parts = ()
+        self.pending.append(request)
 
     def receive_data(self, data: bytes, at_ns: int) -> list[AnyMessage]:
         """The messages that `data` completed, interim responses included."""
@@ -68,29 +70,28 @@ class MessageParser:
 
     def _advance(self) -> list[AnyMessage]:
         self._reader.advance()
+        if isinstance(self._reader, RequestReader):
+            while self.pending and self.pending[0].finished:
+                self._take(self.pending.popleft())
         done, self._messages = self._messages, []
         return done
 
     # -- the reader's conversation
 
-    def ack_offset(self, reader: Reader, raw_ack: int, packet: int) -> int:
-        return -1
-
-    def request_begun(self, request: Message) -> None:
-        pass
-
     def request_finished(self, request: Message) -> None:
-        self._take(request)
         if isinstance(self._reader, RequestReader):
             self._reader.go_on()
 
-    def request_of(self, response_start: int, ack: int) -> Message | Wait | None:
-        return self._expected[0] if self._expected else None
+    def request_of(self, response_start: int, raw_ack: int) -> Message | Wait | None:
+        return self.pending[0] if self.pending else None
+
+    def acknowledged(self) -> tuple[int, int]:
+        return 0, 0
 
     def response_finished(self, response: Message, request: Message | None) -> None:
         if response.status >= 200 or response.status in (0, 101):
             if request is not None:
-                self._expected.popleft()
+                self.pending.popleft()
             if response.status == 101:
                 self._reader.become_opaque("upgraded")
         self._take(response)

@@ -6,6 +6,7 @@ can tell how to go on, and is advanced again until neither side moves, so how th
 batched cannot matter.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -38,15 +39,20 @@ class Sections:
 class Conversation(Protocol):
     """What a reader asks of, and tells, the pair of directions it belongs to."""
 
-    def ack_offset(self, reader: "Reader", raw_ack: int, packet: int) -> int:
-        """Offset in the other direction that a segment acknowledged; -1 where unknown."""
+    pending: deque[Message]
+    """Requests begun and not answered, in order. The request reader appends."""
 
-    def request_begun(self, request: Message) -> None: ...
+    def request_finished(self, request: Message) -> None:
+        """Called where it did not finish at once when it was appended, or takes over."""
 
-    def request_finished(self, request: Message) -> None: ...
-
-    def request_of(self, response_start: int, ack: int) -> "Message | Wait | None":
+    def request_of(self, response_start: int, raw_ack: int) -> "Message | Wait | None":
         """The request that a response beginning here answers; None where it was never seen."""
+
+    def acknowledged(self) -> tuple[int, int]:
+        """An offset in the request direction with its sequence number, to read acknowledgments by.
+
+        The offset is -1 where the next response does not plainly answer `pending[0]`.
+        """
 
     def response_finished(self, response: Message, request: Message | None) -> None: ...
 
@@ -290,18 +296,17 @@ class Reader:
     def _begin(self, start: int) -> Message:
         """A message whose first byte is data[start]."""
         queue = self.queue
-        segment = queue.segment(queue.base + start)
-        packet = queue.packets[segment]
-        ack = self._ack_at(segment)
-        message = Message(queue.base + start, queue.at_ns[segment], ack)
-        message.packet = packet
+        message = Message()
+        message.start = message.end = queue.base + start
+        segment = queue.segment(message.start)
+        message.first_at_ns = message.last_at_ns = queue.at_ns[segment]
+        message.packet = queue.packets[segment]
+        message.raw_ack = self._raw_ack(segment)
         return message
 
-    def _ack_at(self, segment: int) -> int:
-        queue = self.queue
-        if not queue.acks:
-            return -1
-        return self._conversation.ack_offset(self, queue.acks[segment], queue.packets[segment])
+    def _raw_ack(self, segment: int) -> int:
+        acks = self.queue.acks
+        return acks[segment] if acks else -1
 
     def _note_violations(self, message: Message, fields: FieldSection) -> None:
         for code, detail in fields.violations:
@@ -351,7 +356,7 @@ class Reader:
         )
         if raw:
             encoded += encode.text(self._raw_number, raw)
-        message.parts = [encoded]
+        message.parts = (encoded,)
         message.size = len(encoded)
         self._done(message)
 
@@ -378,7 +383,7 @@ class Reader:
         for missing in self._head_gaps:
             tail += encode.delimited(self._gaps_number, missing)
         lead = self._head + self._content_tag + encode.varint(size)
-        message.parts = [lead, *parts, tail]
+        message.parts = (lead, *parts, tail)
         message.size = len(lead) + size + len(tail)
         self._head = self._raw = b""
         self._head_gaps = []

@@ -1,12 +1,27 @@
 """Reads the requests of one direction (RFC 9112 §3, §6)."""
 
 import re
+from bisect import bisect_right
 
 from wiretape.exchange import encode
+from wiretape.exchange.encode import (
+    CONTENT_EMPTY,
+    CONTENT_NONE,
+    FRAMED_BY_LENGTH,
+    REQUEST_FIRST_AT,
+    TIMES,
+    varint,
+)
 from wiretape.exchange.http1 import framing, grammar
 from wiretape.exchange.http1.head import FieldSection, SectionReader
 from wiretape.exchange.http1.message import Message
-from wiretape.exchange.http1.reader import MAX_HEAD, REQUEST, Reader, Sections
+from wiretape.exchange.http1.reader import (
+    MAX_HEAD,
+    MAX_WHOLE_CONTENT,
+    REQUEST,
+    Reader,
+    Sections,
+)
 
 _FIRST_BYTES = re.compile(rb"[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]{0,64}(?:[ \t].*)?", re.DOTALL)
 _TOKEN = re.compile(grammar.TOKEN)
@@ -14,7 +29,7 @@ _VERSION = re.compile(rb"\d+\.\d+")
 
 _START_LINES: dict[tuple[bytes, bytes], bytes] = {
     (method, b"HTTP/" + version): encode.text(1, version) + encode.text(2, method)
-    for method in grammar.METHODS
+    for method in grammar.METHODS - {b"CONNECT"}
     for version in (b"1.1", b"1.0")
 }
 """Encoded version and method of the usual start lines."""
@@ -31,34 +46,91 @@ class RequestReader(Reader):
         return sections.request_trailer
 
     def _read_head(self) -> bool:
+        return self._read_usual() or self._read_tolerantly()
+
+    def _read_usual(self) -> bool:
+        """Reads on as long as whole requests of the usual kind follow each other.
+
+        This loop is most of the cost of reading requests: it makes no calls it can do without and
+        leaves everything odd to `_read_tolerantly`.
+        """
         queue = self.queue
-        data = queue.data
-        start = queue.pos
-        # The usual head: whole, its section seen before or without a bare LF, its line strict.
-        end = data.find(b"\r\n\r\n", start)
-        if end < 0:
-            return self._read_tolerantly()
-        line_end = data.find(b"\r\n", start)
-        words = data[start:line_end].split(b" ")
-        if len(words) != 3 or not words[1]:
-            return self._read_tolerantly()
-        usual = _START_LINES.get((words[0], words[2]))
-        section = data[line_end + 2 : end + 2]
-        if usual is None or b"\n\n" in section or b"\n\r\n" in section:
-            return self._read_tolerantly()
-        method, target, version = words
-        fields = self._sections.request.read(section)
-        message = self._begin(start)
-        message.method = method
-        message.version = version[5:]
-        prefix = fields.prefix
-        if target[0] != 0x2F:
-            prefix = self._prefix_of(target, fields.host, method)
-        head = b"%b\x1a%b%b%b%b" % (
-            usual, encode.varint(len(target)), target, prefix, fields.encoded,
-        )  # fmt: skip
-        raw = b"" if fields.canonical else data[start : end + 4]
-        return self._take_head(message, head, raw, fields, end + 4)
+        data, base, pos = queue.data, queue.base, queue.pos
+        ends, at_ns, packets, acks = queue.ends, queue.at_ns, queue.packets, queue.acks
+        size, begun = len(data), pos
+        segment = bisect_right(ends, base + pos)
+        sections = self._sections.request
+        known, pending = sections.known, self._conversation.pending
+        find, pack_times = data.find, TIMES.pack
+        while pos < size:
+            end = find(b"\r\n\r\n", pos)
+            if end < 0:
+                break
+            line_end = find(b"\r\n", pos)
+            words = data[pos:line_end].split(b" ")
+            if len(words) != 3:
+                break
+            method, target, version = words
+            start_line = _START_LINES.get((method, version))
+            if start_line is None or not target or target[0] != 0x2F:
+                break
+            section = data[line_end + 2 : end + 2]
+            fields = known.get(section)
+            if fields is None:
+                fields = sections.read(section)
+            stop = end + 4
+            length = fields.length
+            if length > 0:
+                stop += length
+            if not fields.usual or stop > size or length > MAX_WHOLE_CONTENT:
+                break
+            offset = base + pos
+            while ends[segment] <= offset:
+                segment += 1
+            message = Message()
+            message.start = offset
+            message.first_at_ns = first_at_ns = at_ns[segment]
+            if acks:
+                message.raw_ack = acks[segment]
+            message.end = offset = base + stop
+            while ends[segment] < offset:
+                segment += 1
+            last_at_ns = at_ns[segment]
+            if last_at_ns < first_at_ns:
+                last_at_ns = first_at_ns
+            message.last_at_ns = last_at_ns
+            message.packet = packets[segment]
+            message.method = method
+            message.version = version[5:]
+            if length > 0:
+                count = varint(length)
+                content = b"".join(
+                    (b"\x0a", count, data[end + 4 : stop], b"\x10", count, FRAMED_BY_LENGTH)
+                )
+            else:
+                content = CONTENT_NONE if length else CONTENT_EMPTY
+            encoded = b"".join(
+                (
+                    start_line,
+                    b"\x1a",
+                    varint(len(target)),
+                    target,
+                    fields.encoded,
+                    b"\x3a",
+                    varint(len(content)),
+                    content,
+                    pack_times(REQUEST_FIRST_AT, first_at_ns, REQUEST_FIRST_AT + 8, last_at_ns),
+                )
+            )
+            message.parts = (encoded,)
+            message.size = len(encoded)
+            pending.append(message)
+            pos = stop
+        if pos == begun:
+            return False
+        queue.pos = pos
+        self.message_bytes += pos - begun
+        return True
 
     def _read_tolerantly(self) -> bool:
         queue = self.queue
@@ -90,7 +162,7 @@ class RequestReader(Reader):
         )
         head = (
             encode.text(1, version) + encode.text(2, method) + encode.text(3, target)
-            + self._prefix_of(target, fields.host, method) + fields.encoded
+            + self._prefix_of(target, fields.host, method) + fields.fields
         )  # fmt: skip
         return self._take_head(message, head, b"" if canonical else data[start:end], fields, end)
 
@@ -114,9 +186,8 @@ class RequestReader(Reader):
         if fields.transfer_coded and message.version == b"1.0":
             message.violates("transfer-encoding-in-http-1.0", "", REQUEST)
         message.takes_over = fields.upgrade or message.method == b"CONNECT"
-        message.expects_continue = fields.expects_continue
         kind, length = framing.of_request(fields, message.version)
-        self._conversation.request_begun(message)
+        self._conversation.pending.append(message)
         self._begin_content(message, head, raw, kind, length, end)
         return True
 
@@ -169,8 +240,8 @@ class RequestReader(Reader):
         self._note_violations(message, fields)
         head = (
             encode.text(1, version) + encode.text(2, method) + encode.text(3, target)
-            + self._prefix_of(target, fields.host, method) + fields.encoded
+            + self._prefix_of(target, fields.host, method) + fields.fields
         )  # fmt: skip
-        self._conversation.request_begun(message)
+        self._conversation.pending.append(message)
         self._finish_cut_head(message, head, alone, holed)
         return True

@@ -1,17 +1,42 @@
 """Reads the responses of one direction (RFC 9112 §4, §6)."""
 
 import re
+from bisect import bisect_right
+from typing import NamedTuple
 
 from wiretape.exchange import encode
+from wiretape.exchange.encode import (
+    CONTENT_EMPTY,
+    FRAMED_BY_LENGTH,
+    RESPONSE_FIRST_AT,
+    TIMES,
+    varint,
+)
 from wiretape.exchange.http1 import framing, grammar
 from wiretape.exchange.http1.head import FieldSection, SectionReader
 from wiretape.exchange.http1.message import Message
-from wiretape.exchange.http1.reader import MAX_HEAD, RESPONSE, Reader, Sections, Wait
+from wiretape.exchange.http1.reader import (
+    MAX_HEAD,
+    MAX_WHOLE_CONTENT,
+    RESPONSE,
+    Reader,
+    Sections,
+    Wait,
+)
 
 _VERSION = re.compile(rb"\d+\.\d+")
 MAX_STATUS_LINES = 1024
 
-_StartLine = tuple[bytes, grammar.StatusLine]
+
+class _StartLine(NamedTuple):
+    """A status line, read."""
+
+    encoded: bytes
+    version: bytes
+    status: int
+    violation: str
+    usual: bool
+    """Nothing to remark, and its content is as its fields say."""
 
 
 class ResponseReader(Reader):
@@ -30,24 +55,88 @@ class ResponseReader(Reader):
         return sections.response_trailer
 
     def _read_head(self) -> bool:
+        return self._read_usual() or self._read_tolerantly()
+
+    def _read_usual(self) -> bool:
+        """Reads on as long as whole responses of the usual kind follow each other.
+
+        As in `RequestReader._read_usual`, everything odd is left to `_read_tolerantly`: among it
+        contents that are not of known length, and replies to requests that are not.
+        """
         queue = self.queue
-        data = queue.data
-        start = queue.pos
-        end = data.find(b"\r\n\r\n", start)
-        if end < 0:
-            return self._read_tolerantly()
-        line_end = data.find(b"\r\n", start)
-        known = self._start_lines.get(data[start:line_end])
-        section = data[line_end + 2 : end + 2]
-        if known is None or known[1].violation or b"\n\n" in section or b"\n\r\n" in section:
-            return self._read_tolerantly()
-        request = self._request_of(start)
-        if isinstance(request, Wait):
-            return False
-        fields = self._sections.response.read(section)
-        message = self._begin(start)
-        raw = b"" if fields.canonical else data[start : end + 4]
-        return self._take_head(message, known, raw, fields, request, end + 4)
+        data, base, pos = queue.data, queue.base, queue.pos
+        ends, at_ns, packets, acks = queue.ends, queue.at_ns, queue.packets, queue.acks
+        size, begun = len(data), pos
+        segment = bisect_right(ends, base + pos)
+        sections = self._sections.response
+        known, start_lines = sections.known, self._start_lines
+        conversation = self._conversation
+        pending = conversation.pending
+        find, pack_times = data.find, TIMES.pack
+        acknowledged, ack_number = conversation.acknowledged()
+        while pos < size and pending and acknowledged >= 0:
+            end = find(b"\r\n\r\n", pos)
+            if end < 0:
+                break
+            line_end = find(b"\r\n", pos)
+            start_line = start_lines.get(data[pos:line_end])
+            if start_line is None or not start_line.usual:
+                break
+            section = data[line_end + 2 : end + 2]
+            fields = known.get(section)
+            if fields is None:
+                fields = sections.read(section)
+            length = fields.length
+            if length < 0 or not fields.usual:
+                break
+            stop = end + 4 + length
+            if stop > size or length > MAX_WHOLE_CONTENT:
+                break
+            request = pending[0]
+            if request.method == b"HEAD" or request.takes_over or request.parts is None:
+                break
+            offset = base + pos
+            while ends[segment] <= offset:
+                segment += 1
+            if acks:
+                ahead = (acks[segment] - ack_number + 0x80000000) % 0x100000000 - 0x80000000
+                if acknowledged + ahead <= request.start:
+                    break
+            message = Message()
+            message.start = offset
+            message.first_at_ns = first_at_ns = at_ns[segment]
+            message.end = offset = base + stop
+            while ends[segment] < offset:
+                segment += 1
+            last_at_ns = at_ns[segment]
+            if last_at_ns < first_at_ns:
+                last_at_ns = first_at_ns
+            message.last_at_ns = last_at_ns
+            message.packet = packets[segment]
+            message.status = start_line.status
+            count = varint(length)
+            content: tuple[bytes, ...] = (CONTENT_EMPTY,)
+            content_size = len(CONTENT_EMPTY)
+            if length:
+                body = data[end + 4 : stop]
+                content = (b"\x0a", count, body, b"\x10", count, FRAMED_BY_LENGTH)
+                content_size += length + 2 * len(count) + 2
+            encoded = b"".join(
+                (
+                    start_line.encoded,
+                    fields.encoded,
+                    b"\x2a",
+                    varint(content_size),
+                    *content,
+                    pack_times(RESPONSE_FIRST_AT, first_at_ns, RESPONSE_FIRST_AT + 8, last_at_ns),
+                )
+            )
+            message.parts = (encoded,)
+            message.size = len(encoded)
+            pos = queue.pos = stop
+            conversation.response_finished(message, request)
+        self.message_bytes += pos - begun
+        return pos > begun
 
     def _read_tolerantly(self) -> bool:
         queue = self.queue
@@ -65,7 +154,7 @@ class ResponseReader(Reader):
             return self._read_without_head(request)
         fields = self._sections.response.read(data[section_start : self._section_end(data, end)])
         message = self._begin(start)
-        violation = known[1].violation
+        violation = known.violation
         if violation:
             message.violates(violation, line[:120].decode("latin-1"), RESPONSE)
         canonical = (
@@ -86,21 +175,20 @@ class ResponseReader(Reader):
         request: Message | None,
         end: int,
     ) -> bool:
-        encoded, (version, status, _, _) = start_line
-        message.version = version
-        message.status = status
+        message.version = start_line.version
+        message.status = start_line.status
         if fields.violations:
             self._note_violations(message, fields)
         method = request.method if request is not None else b""
-        kind, length = framing.of_response(fields, version, status, method)
+        kind, length = framing.of_response(fields, message.status, method)
         self._request = request
-        self._begin_content(message, encoded + fields.encoded, raw, kind, length, end)
+        self._begin_content(message, start_line.encoded + fields.encoded, raw, kind, length, end)
         return True
 
     def _request_of(self, start: int) -> Message | Wait | None:
         queue = self.queue
         offset = queue.base + start
-        return self._conversation.request_of(offset, self._ack_at(queue.segment(offset)))
+        return self._conversation.request_of(offset, self._raw_ack(queue.segment(offset)))
 
     def _start_line(self, line: bytes) -> _StartLine | None:
         known = self._start_lines.get(line)
@@ -117,8 +205,11 @@ class ResponseReader(Reader):
         )  # fmt: skip
         if len(self._start_lines) >= MAX_STATUS_LINES:
             self._start_lines.clear()
-        self._start_lines[line] = encoded, parsed
-        return encoded, parsed
+        status = parsed.status
+        usual = not parsed.violation and status >= 200 and status not in (204, 304)
+        start_line = _StartLine(encoded, parsed.version, status, parsed.violation, usual)
+        self._start_lines[line] = start_line
+        return start_line
 
     def _done(self, message: Message) -> None:
         self._conversation.response_finished(message, self._request)
@@ -168,8 +259,8 @@ class ResponseReader(Reader):
         last_line_end = data.rfind(b"\n") + 1
         fields = self._sections.response.read(data[line_end + 1 : last_line_end])
         message = self._begin(start)
-        message.version, message.status = known[1].version, known[1].status
+        message.version, message.status = known.version, known.status
         self._note_violations(message, fields)
         self._request = request
-        self._finish_cut_head(message, known[0] + fields.encoded, False, holed)
+        self._finish_cut_head(message, known.encoded + fields.encoded, False, holed)
         return True

@@ -1,0 +1,8 @@
+"""What the pipeline hands to the recording: encoded records, sorted by what finished them."""
+
+EXCHANGES, CONNECTION_ENDS = 1, 2
+"""The channels of a recording."""
+
+Record = tuple[int, int, int, tuple[bytes, ...], int, int]
+"""Packet that finished it, serial among those of its batch, channel, parts, their size in bytes,
+log time in ns. Compares by the first two, which are unique together."""
