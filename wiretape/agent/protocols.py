@@ -236,3 +236,22 @@ def find_client(queues: tuple[ByteQueue, ByteQueue], scanned: list[int]) -> int 
             start = queue.ends[segment] - base
         scanned[index] = base + start
     return min(found)[1] if found else None
+
+
+def speaks_first_as_peer(queues: tuple[ByteQueue, ByteQueue], client: int) -> bool:
+    """Whether the first segment with data shows that the side that sent SYN is the server.
+
+    So it is after a split handshake, or where a listener calls back.
+    """
+    first: tuple[int, int] | None = None
+    for index, queue in enumerate(queues):
+        if queue.pos >= len(queue.data):
+            queue.pull()
+        if queue.packets and (first is None or queue.packets[0] < first[0]):
+            first = queue.packets[0], index
+    if first is None:
+        return False
+    data = queues[first[1]].data
+    if first[1] == client:
+        return bool(grammar.may_start_response(data, 0))
+    return bool(grammar.may_start_request(data, 0))

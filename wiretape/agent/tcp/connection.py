@@ -6,7 +6,12 @@ from ipaddress import ip_address
 from typing import NamedTuple, Protocol
 
 from wiretape.agent.packets import ACK, FIN, RST, SYN
-from wiretape.agent.protocols import MAX_SNIFFED_BYTES, HttpConversation, find_client
+from wiretape.agent.protocols import (
+    MAX_SNIFFED_BYTES,
+    HttpConversation,
+    find_client,
+    speaks_first_as_peer,
+)
 from wiretape.agent.tcp.half import HalfConnection
 from wiretape.exchange import encode
 from wiretape.exchange.http1 import Message, Sections
@@ -211,6 +216,8 @@ class Connection:
             if found is None:
                 return False
             self.client = found
+        elif speaks_first_as_peer(queues, self.client):
+            self.client = 1 - self.client
         client, server = halves[self.client], halves[1 - self.client]
         self._conversation = HttpConversation(
             client.queue,

@@ -74,6 +74,8 @@ class Flows:
         self.half_seq: list[int] = _spread(some, seq[heads])
         self.half_after: list[int] = _spread(some, after[tails])
         self.half_syn: list[bool] = (_spread_array(some, flags[heads]) & SYN > 0).tolist()
+        self.half_syn_ack: list[bool] = (_spread_array(some, flags[heads]) & ACK > 0).tolist()
+        """Where half_syn holds: whether it is a SYN-ACK."""
         fin = np.zeros(2 * self.count, np.int64)
         fin[some] = flags[tails] & FIN
         self.half_fin: list[int] = fin.tolist()

@@ -83,20 +83,20 @@ class ConnectionTable:
             )
             opener = int(flows.direction[first_row])
             for direction in (opener, 1 - opener):
-                seq = flows.half_seq[first_half + direction]
-                connection.synchronize(direction, seq, direction != opener)
+                half = first_half + direction
+                connection.synchronize(direction, flows.half_seq[half], flows.half_syn_ack[half])
         assert connection is not None, "the fast lane has a connection or opens one"
         halves = connection.halves
         last_row = flows.last_row[flow]
         connection.last_ns = int(clock[last_row])
         for direction in (0, 1):
             number = first_half + direction
-            half = halves[direction]
+            sender = halves[direction]
             if flows.half_data[number] < flows.half_data[number + 1]:
-                half.deliver(flows.run(number, half.next))
+                sender.deliver(flows.run(number, sender.next))
             if flows.half_fin[number]:
-                half.finish(half.next_seq)
-                half.queue.close(flows.half_last_packet[number])
+                sender.finish(sender.next_seq)
+                sender.queue.close(flows.half_last_packet[number])
         for direction in (0, 1):
             ack = flows.half_ack[first_half + direction]
             if ack >= 0:

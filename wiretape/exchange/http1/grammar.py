@@ -13,11 +13,15 @@ TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") (\S+) HTTP/(\d\.\d)")
 STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) (\d\d\d)(?: (.*))?", re.DOTALL)
 _TOLERANT_REQUEST_LINE = re.compile(
-    rb"[ \t]*([^\s:]+)[ \t]+(.*?)(?:[ \t]+HTTP/(\d+(?:\.\d+)?)?)?[ \t]*", re.DOTALL | re.IGNORECASE
+    rb"[ \t]*([\x21-\x39\x3b-\x7e]+)[ \t]+(.*?)(?:[ \t]+HTTP/(\d+(?:\.\d+)?)?)?[ \t]*",
+    re.DOTALL | re.IGNORECASE,
 )
 _TOLERANT_STATUS_LINE = re.compile(
     rb"HTTP(?:[/ ]([^\s]*))?[ \t]*(\d*)[ \t]*(.*)", re.DOTALL | re.IGNORECASE
 )
+
+_OTHER_PROTOCOL = re.compile(rb"[ \t][A-Z]+/\d\.\d\Z")
+"""RTSP and SIP have request lines like ours, with another protocol's name."""
 
 METHODS = frozenset(
     b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH QUERY "  # RFC 9110 §9, RFC 5789
@@ -49,7 +53,7 @@ class RequestLine(NamedTuple):
 class StatusLine(NamedTuple):
     version: bytes
     status: int
-    """0 where the line has no number from 100 to 999."""
+    """0 where the line has none."""
     reason: bytes
     violation: str
 
@@ -63,6 +67,8 @@ def request_line(line: bytes) -> RequestLine | None:
         return None
     method, target, version = match[1], match[2], match[3]
     if version is None:
+        if _OTHER_PROTOCOL.search(target):
+            return None
         # HTTP/0.9 knows GET alone (RFC 1945 §5); other known methods lack their version by error.
         if method.upper() not in METHODS:
             return None
@@ -80,9 +86,9 @@ def status_line(line: bytes) -> StatusLine | None:
     match = _TOLERANT_STATUS_LINE.fullmatch(line)
     if match is None:
         return None
-    digits = match[2]
-    status = int(digits) if len(digits) == 3 and digits[0] != 0x30 else 0
-    reason = match[3] if status else line.partition(b" ")[2]
+    # A status code is the first three octets (RFC 9112 §4): "2000" begins with 200, "20x" with 20.
+    status = int(match[2][:3] or b"0")
+    reason = match[3] if len(match[2]) == 3 else line.partition(b" ")[2]
     return StatusLine(match[1] or b"", status, reason, "malformed-status-line")
 
 
