@@ -1,5 +1,6 @@
 """Imports captures: the edge that ties files, signals and the pipeline together."""
 
+import gc
 import json
 import os
 import signal
@@ -58,6 +59,9 @@ def import_captures(config: ImportConfig, say: Callable[[str], None]) -> Outcome
     """
     outcome = Outcome()
     started_ns = time.monotonic_ns()
+    # Nothing here makes cycles: the collector would walk over live connections again and again.
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 50)
     captures = _open_all(config, outcome, say)
     try:
         if captures:

@@ -101,6 +101,11 @@ class HttpConversation:
             self._record(None, self._interim, None)
             self._interim = []
 
+    def release(self) -> None:
+        """The connection is closed and accounted for."""
+        self.requests.release()
+        self.responses.release()
+
     # -- the readers' side (http1.Conversation)
 
     def request_finished(self, request: Message) -> None:

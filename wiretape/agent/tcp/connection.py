@@ -15,13 +15,14 @@ from wiretape.agent.protocols import (
 from wiretape.agent.tcp.half import HalfConnection
 from wiretape.exchange import encode
 from wiretape.exchange.http1 import Message, Sections
+from wiretape.exchange.stream import ByteQueue
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
 RESET_LINGER_NS = 1_000_000_000
 """Segments that were under way when a RST passed are still taken."""
 IDLE_NS = 3600 * 1_000_000_000
 """A connection this long silent is over."""
-FORGET_NS = 30 * 1_000_000_000
+FORGET_NS = 10 * 1_000_000_000
 """A closed connection is remembered this long, for late retransmissions."""
 
 _CLOSED, _RESET, _OPEN, _REPLACED = (
@@ -32,6 +33,10 @@ _CLOSED, _RESET, _OPEN, _REPLACED = (
 )
 NEVER = 1 << 63
 _MODULUS = 1 << 32
+
+
+_NO_QUEUE = ByteQueue()
+"""Stands for the queues of closed connections, which get nothing more."""
 
 
 class Endpoints(NamedTuple):
@@ -264,8 +269,16 @@ class Connection:
             ident = self._identity().ident
             encoded = encode.connection_end(ident, at_ns, self._how, *ledgers)
             self._sink.take_end(packet, encoded, at_ns)
+        self._release()
+
+    def _release(self) -> None:
+        """Keeps only what late segments need: thousands of closed connections are remembered."""
+        if self._conversation is not None:
+            self._conversation.release()
         self._conversation = None
         self._ids = None
+        for half in self.halves:
+            half.queue = _NO_QUEUE
 
     def _account(self) -> None:
         """Where the delivered bytes went: into messages, undecoded, or holes between messages."""

@@ -135,6 +135,11 @@ class Reader:
             return True
         return self._next == self._read_head and queue.end > queue.offset
 
+    def release(self) -> None:
+        """Nothing more will be read: lets go of everything, so that no cycle keeps it alive."""
+        self._next = _at_end
+        del self._conversation, self._content
+
     def become_opaque(self, reason: str) -> None:
         """What follows is not HTTP/1: it is counted and passed over."""
         self._lost_reason = reason
@@ -416,6 +421,10 @@ class Reader:
 
     def _done(self, message: Message) -> None:
         raise NotImplementedError
+
+
+def _at_end() -> bool:
+    return False
 
 
 REQUEST, RESPONSE = int(pb.Violation.REQUEST), int(pb.Violation.RESPONSE)

@@ -46,6 +46,9 @@ class RequestReader(Reader):
         return sections.request_trailer
 
     def _read_head(self) -> bool:
+        queue = self.queue
+        if queue.pos >= len(queue.data):
+            return self._wait_for_head()
         return self._read_usual() or self._read_tolerantly()
 
     def _read_usual(self) -> bool:
