@@ -5,6 +5,7 @@ depend on the size of batches.
 """
 
 from collections.abc import Iterable
+from operator import itemgetter
 
 from wiretape.agent.ledger import Ledger, count
 from wiretape.agent.packets import Decoder, PacketBatch
@@ -13,6 +14,8 @@ from wiretape.exchange.endpoints import ServiceEndpoint
 from wiretape.exchange.http1 import Sections
 from wiretape.exchange.records import CONNECTION_ENDS, EXCHANGES, Record
 from wiretape.exchange.v1 import exchange_pb2 as pb
+
+_PACKET = itemgetter(0)
 
 
 class Pipeline:
@@ -53,7 +56,7 @@ class Pipeline:
 
     def _finished(self) -> list[Record]:
         records, self._records = self._records, []
-        records.sort()
+        records.sort(key=_PACKET)  # stable: records of one packet stay in their order
         return records
 
     # -- the connections' sink
@@ -90,9 +93,7 @@ class Pipeline:
             ledger.response_only += 1
         ledger.with_gaps += gapped
         ledger.violations += violations
-        records = self._records
-        records.append((packet, len(records), EXCHANGES, parts, size, at_ns))
+        self._records.append((packet, EXCHANGES, parts, size, at_ns))
 
     def take_end(self, packet: int, encoded: bytes, at_ns: int) -> None:
-        records = self._records
-        records.append((packet, len(records), CONNECTION_ENDS, (encoded,), len(encoded), at_ns))
+        self._records.append((packet, CONNECTION_ENDS, (encoded,), len(encoded), at_ns))

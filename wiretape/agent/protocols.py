@@ -137,6 +137,15 @@ class HttpConversation:
 
     def response_finished(self, response: Message, request: Message | None) -> None:
         self._answered_end = response.end
+        if (
+            request is not None
+            and request.parts is not None
+            and response.status >= 200
+            and not (request.takes_over or response.gapped or self._interim)
+        ):
+            self.pending.popleft()
+            self._record(request, (), response)
+            return
         if response.gapped:
             self._floor = max(self._floor, response.packet)
         if 100 <= response.status < 200 and response.status != 101:

@@ -220,12 +220,12 @@ class RecordingWriter:
         data = exchange.SerializeToString()
         http = exchange.http
         at_ns = http.request.first_byte_at_ns or http.response.first_byte_at_ns
-        self.write_records([(0, 0, EXCHANGES, (data,), len(data), at_ns)])
+        self.write_records([(0, EXCHANGES, (data,), len(data), at_ns)])
 
     def write_records(self, records: Iterable[Record]) -> None:
         """Appends encoded records in their order. Raises OSError."""
         counts, times, offsets = self._counts, self._times, self._offsets
-        for _, _, channel, parts, size, at_ns in records:
+        for _, channel, parts, size, at_ns in records:
             count = counts[channel]
             counts[channel] = count + 1
             offsets[channel].append(self._size)
@@ -249,14 +249,13 @@ class RecordingWriter:
         prefix = struct.pack("<QQQI", first, last, len(data), zlib.crc32(data))
         prefix += struct.pack("<I4sQ", 4, b"zstd", len(compressed))
         length = len(prefix) + len(compressed)
-        indexes = RecordBuilder()
+        indexes: list[bytes] = []
         index_offsets = {}
         for channel, offsets in self._offsets.items():
             if offsets:
-                index_offsets[channel] = start + _RECORD.size + length + indexes.count
-                pairs = list(zip(self._times[channel], offsets, strict=True))
-                records.MessageIndex(channel_id=channel, records=pairs).write(indexes)
-        index = indexes.end()
+                index_offsets[channel] = start + _RECORD.size + length + sum(map(len, indexes))
+                indexes.append(_message_index(channel, self._times[channel], offsets))
+        index = b"".join(indexes)
         self._write(_RECORD.pack(Opcode.CHUNK, length) + prefix, compressed, index)
         self._chunks.append(
             records.ChunkIndex(
@@ -346,6 +345,15 @@ class RecordingWriter:
             while view:
                 view = view[os.write(self._file, view) :]
             self._position += len(piece)
+
+
+def _message_index(channel: int, times: Sequence[int], offsets: Sequence[int]) -> bytes:
+    """A MessageIndex record, packed in one go: an entry a message is too many for calls."""
+    pairs = [0] * (2 * len(times))
+    pairs[::2] = times
+    pairs[1::2] = offsets
+    body = struct.pack(f"<HI{len(pairs)}Q", channel, 8 * len(pairs), *pairs)
+    return _RECORD.pack(Opcode.MESSAGE_INDEX, len(body)) + body
 
 
 def _is_regular(file: int) -> bool:

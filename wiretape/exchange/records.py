@@ -3,6 +3,5 @@
 EXCHANGES, CONNECTION_ENDS = 1, 2
 """The channels of a recording."""
 
-Record = tuple[int, int, int, tuple[bytes, ...], int, int]
-"""Packet that finished it, serial among those of its batch, channel, parts, their size in bytes,
-log time in ns. Compares by the first two, which are unique together."""
+Record = tuple[int, int, tuple[bytes, ...], int, int]
+"""Packet that finished it, channel, parts, their size in bytes, log time in ns."""

@@ -164,29 +164,30 @@ class CaptureFile:
         link_type = network & 0x0FFFFFFF
         source.begin = 24
         header = 24 if kuznetsov else 16
-        captured_at = Struct(order + "I").unpack_from
+        # The one loop over packets: everything that can be done for all at once is done after it.
+        captured_at = Struct(order + "8xI").unpack_from
         max_bytes = max(min(snap_length, MAX_PACKET_BYTES), 1 << 18)
         while True:
             memory, position, end = source.memory, source.begin, source.end
+            last = end - header
             starts: list[int] = []
             append = starts.append
-            damaged = False
-            while position + header <= end:
-                (captured,) = captured_at(memory, position + 8)
-                if captured > max_bytes:
-                    damaged = True
-                    break
-                after = position + header + captured
+            while position <= last:
+                after = position + header + captured_at(memory, position)[0]
                 if after > end:
                     break
                 append(position)
                 position = after
-            if starts:
-                batch = _pcap_batch(source, starts, first, order, ns_per_unit, header, link_type)
-                first += len(starts)
+            headers = np.array(starts, np.int64)
+            sound = headers[: _sound(source, headers, order, max_bytes)]
+            if len(sound):
+                batch = _pcap_batch(source, sound, first, order, ns_per_unit, header, link_type)
+                first += len(sound)
                 source.begin = position
                 yield batch
-            if damaged:
+            if len(sound) < len(headers):
+                position = int(headers[len(sound)])
+            if position <= last and (captured := captured_at(memory, position)[0]) > max_bytes:
                 raise CaptureError(
                     f"packet {first + 1} at byte {source.base + position} claims "
                     f"{captured} bytes: the capture is damaged there"
@@ -200,6 +201,14 @@ class CaptureFile:
                 return
 
 
+def _sound(source: _Input, headers: I64, order: str, max_bytes: int) -> int:
+    """How many packets come before the first that claims more than `max_bytes`."""
+    if not len(headers):
+        return 0
+    damaged = _words(source, headers, 8, order) > max_bytes
+    return int(damaged.argmax()) if damaged.any() else len(headers)
+
+
 def _words(source: _Input, starts: NDArray[np.int64], at: int, order: str) -> NDArray[np.int64]:
     """A 32-bit field of every header, `at` bytes from its start."""
     size = len(source.array)
@@ -209,14 +218,13 @@ def _words(source: _Input, starts: NDArray[np.int64], at: int, order: str) -> ND
 
 def _pcap_batch(
     source: _Input,
-    headers: list[int],
+    starts: I64,
     first: int,
     order: str,
     ns_per_unit: int,
     header: int,
     link_type: int,
 ) -> PacketBatch:
-    starts = np.array(headers, np.int64)
     return PacketBatch(
         buffer=source.array,
         first=first,

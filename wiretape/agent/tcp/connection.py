@@ -48,6 +48,9 @@ class Endpoints(NamedTuple):
     key: bytes
 
 
+_NOBODY = Endpoints(("", ""), (0, 0), (), b"")
+
+
 def address_text(high: int, low: int) -> str:
     """Canonical text of a 128-bit address; IPv4 where it is mapped."""
     if high == 0 and low >> 32 == 0xFFFF:
@@ -277,6 +280,7 @@ class Connection:
             self._conversation.release()
         self._conversation = None
         self._ids = None
+        self._endpoints = _NOBODY
         for half in self.halves:
             half.queue = _NO_QUEUE
 
@@ -315,36 +319,31 @@ class Connection:
         interim: Sequence[Message],
         response: Message | None,
     ) -> None:
-        first = request or response or interim[0]
-        identity = self._identity()
-        ident = b"%016x-%b-%d" % (first.first_at_ns, identity.encoded_ident, self.ordinal)
-        violations = request.violations if request is not None else ()
-        gapped = request is not None and request.gapped
-        if response is not None:
-            gapped = gapped or response.gapped
-            if response.violations:
-                violations = violations + response.violations
-        for each in interim:
-            violations = violations + each.violations
+        identity = self._ids or self._identity()
+        ordinal = self.ordinal
+        self.ordinal = ordinal + 1
+        if request is not None and response is not None and not interim:
+            first_at_ns = request.first_at_ns
+            violations = request.violations + response.violations
+            gapped = request.gapped or response.gapped
+        else:
+            messages = [m for m in (request, *interim, response) if m is not None]
+            first_at_ns = messages[0].first_at_ns
+            violations = sum((m.violations for m in messages), ())
+            gapped = any(m.gapped for m in messages)
         parts, size = encode.exchange(
-            ident,
+            b"%016x-%b-%d" % (first_at_ns, identity.encoded_ident, ordinal),
             identity.field,
-            self.ordinal,
+            ordinal,
             identity.role,
             request.encoded if request is not None else None,
             [each.encoded for each in interim],
             response.encoded if response is not None else None,
             violations,
         )
-        self.ordinal += 1
         answered = response is not None or (request is None and bool(interim))
-        self._sink.take_exchange(
-            packet,
-            parts,
-            size,
-            first.first_at_ns,
-            (request is not None, answered, gapped, len(violations)),
-        )
+        kind = request is not None, answered, gapped, len(violations)
+        self._sink.take_exchange(packet, parts, size, first_at_ns, kind)
 
     def _identity(self) -> "_Identity":
         if self._ids is None:

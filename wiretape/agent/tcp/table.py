@@ -16,7 +16,7 @@ from wiretape.agent.tcp.grouping import Flows
 from wiretape.agent.tcp.half import distance
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
-MAX_ENDPOINTS = 1 << 16
+MAX_ENDPOINTS = 1 << 12
 
 _MODULUS = 1 << 32
 _REPLACED = int(pb.ConnectionEnd.REPLACED)
