@@ -113,9 +113,11 @@ class CaptureFile:
             else:
                 stream = self._stack.enter_context(Path(name).open("rb"))  # noqa: SIM115
             self._input = _Input(self._decompressed(stream), batch_bytes)
-            if not self._input.need(4):
-                empty = not self._input.end
-                raise CaptureError("is empty" if empty else "is not a capture (pcap or pcapng)")
+            self._input.need(4)
+            if not self._input.end:
+                raise CaptureError("is empty")
+            if not self._is_pcap() and not self._is_pcapng():
+                raise CaptureError("is not a capture (pcap or pcapng)")
         except OSError as error:
             self.close()
             raise CaptureError(error.strerror or str(error)) from error
@@ -147,12 +149,16 @@ class CaptureFile:
 
         Raises CaptureError at the place where reading must stop.
         """
-        magic = bytes(self._input.memory[:4])
-        if magic in _PCAP_MAGICS:
-            return self._pcap(first, *_PCAP_MAGICS[magic], magic in _KUZNETSOV)
-        if magic == _SECTION.to_bytes(4, "big"):
+        if self._is_pcapng():
             return _PcapngWalker(self._input, first).batches()
-        raise CaptureError("is not a capture (pcap or pcapng)")
+        magic = bytes(self._input.memory[:4])
+        return self._pcap(first, *_PCAP_MAGICS[magic], magic in _KUZNETSOV)
+
+    def _is_pcap(self) -> bool:
+        return bytes(self._input.memory[:4]) in _PCAP_MAGICS
+
+    def _is_pcapng(self) -> bool:
+        return bytes(self._input.memory[:4]) == _SECTION.to_bytes(4, "big")
 
     def _pcap(
         self, first: int, order: str, ns_per_unit: int, kuznetsov: bool
