@@ -4,7 +4,8 @@ Finished records leave in the order of the packets that finished them, so a reco
 depend on the size of batches.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from operator import itemgetter
 
 from wiretape.agent.ledger import Ledger, count
@@ -37,6 +38,7 @@ class Pipeline:
         self._decoder = Decoder()
         self._table = ConnectionTable(self, self.ledger, fast)
         self._records: list[Record] = []
+        self._apart: list[tuple[tuple[int, int, int], list[Record]]] = []
 
     def feed(self, batch: PacketBatch) -> list[Record]:
         """Takes the next batch; the records that it finished."""
@@ -57,9 +59,22 @@ class Pipeline:
     def _finished(self) -> list[Record]:
         records, self._records = self._records, []
         records.sort(key=_PACKET)  # stable: records of one packet stay in their order
+        if self._apart:
+            groups = [((record[0], -1, -1), [record]) for record in records] + self._apart
+            self._apart = []
+            groups.sort(key=lambda group: group[0])
+            records = [record for _, group in groups for record in group]
         return records
 
     # -- the connections' sink
+
+    @contextmanager
+    def apart(self, packet: int, due_ns: int, opened_packet: int) -> Iterator[None]:
+        """What time alone finished stands behind what `packet` did, ordered by that time."""
+        before, self._records = self._records, []
+        yield
+        self._apart.append(((packet, due_ns, opened_packet), self._records))
+        self._records = before
 
     def role_of(self, client: tuple[str, int], server: tuple[str, int]) -> int:
         """The role of a connection's exchanges, where `--service` tells it.

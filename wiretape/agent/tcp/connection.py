@@ -1,6 +1,7 @@
 """One TCP connection: two half-connections, what they speak, and how it ended (RFC 9293)."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from hashlib import blake2b
 from ipaddress import ip_address
 from typing import NamedTuple, Protocol
@@ -80,20 +81,28 @@ class Sink(Protocol):
     def take_end(self, packet: int, encoded: bytes, at_ns: int) -> None:
         """One encoded ConnectionEnd."""
 
+    def apart(self, packet: int, due_ns: int, opened_packet: int) -> AbstractContextManager[None]:
+        """What is taken meanwhile was finished by time alone, `due_ns`, which the `packet` of
+        another connection showed: it stands behind what that packet finished itself."""
+
 
 class Connection:
     """One generation of a flow. Direction d is what endpoint d sends."""
 
     __slots__ = (
         "_conversation", "_endpoints", "_hole_bytes", "_how", "_ids", "_message_bytes", "_scanned",
-        "_sink", "client", "closed", "due_ns", "forget_ns", "halves", "last_ns", "opened_at_ns",
+        "_sink", "client", "closed", "due_ns", "forget_ns", "halves", "last_ns", "opened_at_ns", "opened_packet",
         "ordinal", "reset_ns", "undecoded",
     )  # fmt: skip
 
-    def __init__(self, endpoints: Endpoints, sink: Sink, opened_at_ns: int, clock_ns: int) -> None:
+    def __init__(
+        self, endpoints: Endpoints, sink: Sink, opened_at_ns: int, clock_ns: int, packet: int
+    ) -> None:
+        """`packet`: its first one."""
         self._endpoints = endpoints
         self._sink = sink
         self.opened_at_ns = opened_at_ns
+        self.opened_packet = packet
         self.last_ns = clock_ns
         """Clock at its latest segment."""
         self.halves = HalfConnection(), HalfConnection()
@@ -163,7 +172,6 @@ class Connection:
         if self.closed:
             half.late((seq + 1) if flags & SYN else seq, payload)
             return
-        self.expire(clock, packet)
         self.last_ns = clock
         if flags & SYN:
             self.synchronize(direction, seq, bool(flags & ACK))
@@ -180,17 +188,25 @@ class Connection:
             peer.acknowledge(ack, clock)
         if flags & RST and self.reset_ns < 0:
             self.reset_ns = clock
+        ended = 0
         for each in self.halves:
             if each.ended:
                 each.queue.close(packet)
+                ended += 1
+        if ended == 2:
+            self.pump(packet)
 
-    def expire(self, clock: int, packet: int) -> None:
-        """Gives up the holes whose time has come by `clock`."""
+    def elapse(self, due_ns: int, packet: int) -> None:
+        """What happens at `due_ns` without a segment; `packet` was the first to show that time."""
+        if self.is_over(due_ns):
+            self.close(packet, due_ns)
+            return
         for half in self.halves:
-            while 0 <= half.hole_is_lost_at_ns() <= clock:
+            while 0 <= half.hole_is_lost_at_ns() <= due_ns:
                 half.give_up(packet, half.hole_is_lost_at_ns())
                 if half.ended:
                     half.queue.close(packet)
+        self.pump(packet)
 
     def next_due_ns(self) -> int:
         """When something happens to it without a segment."""

@@ -8,8 +8,9 @@ order of their first segment, so nothing downstream depends on hashes.
 import numpy as np
 from numpy.typing import NDArray
 
-from wiretape.agent.packets import ACK, FIN, RST, SYN, Segments
-from wiretape.agent.tcp.connection import Endpoints, address_text
+from wiretape.agent.packets import ACK, FIN, I64, RST, SYN, Segments
+from wiretape.agent.tcp.connection import IDLE_NS, Endpoints, address_text
+from wiretape.agent.tcp.half import ACKNOWLEDGED_HOLE_NS
 from wiretape.exchange.stream import Run
 
 _ODD_PRIMES = (
@@ -33,7 +34,8 @@ class Flows:
     sequence numbers count for `half_seq` and `half_after`.
     """
 
-    def __init__(self, segments: Segments) -> None:
+    def __init__(self, segments: Segments, clock: I64) -> None:
+        """`clock`: for each segment, the latest packet time so far."""
         self._segments = segments
         swapped = _swapped(segments)
         self.direction = swapped.astype(np.int64)
@@ -44,11 +46,12 @@ class Flows:
         self.bounds = np.searchsorted(flow[by_flow], np.arange(self.count + 1)).tolist()
         self._by_flow = by_flow
         half = flow * 2 + self.direction
-        self._columns(segments, flow, half)
+        edges = by_flow[np.array(self.bounds[:-1])], by_flow[np.array(self.bounds[1:]) - 1]
+        self.first_row: list[int] = edges[0].tolist()
+        self.last_row: list[int] = edges[1].tolist()
+        self._columns(segments, flow, half, clock[edges[1]] - clock[edges[0]])
 
-    def _columns(
-        self, segments: Segments, flow: NDArray[np.int64], half: NDArray[np.int64]
-    ) -> None:
+    def _columns(self, segments: Segments, flow: I64, half: I64, span_ns: I64) -> None:
         flags, length, missing, seq = (
             segments.flags, segments.length, segments.missing, segments.seq,
         )  # fmt: skip
@@ -66,7 +69,8 @@ class Flows:
             (seq[right] != after[left]) | (flags[left] & FIN != 0) | (flags[right] & SYN != 0)
         )
         crooked[flow[right[breaks]]] = True
-        self.crooked: list[bool] = crooked.tolist()
+        # Time may have ended the connection, or given up a hole, between two of its segments.
+        crooked |= span_ns >= IDLE_NS
 
         bounds = np.searchsorted(half[numbered], halves)
         some = bounds[1:] > bounds[:-1]
@@ -79,12 +83,20 @@ class Flows:
         fin = np.zeros(2 * self.count, np.int64)
         fin[some] = flags[tails] & FIN
         self.half_fin: list[int] = fin.tolist()
-        self.half_last_packet: list[int] = _spread(some, segments.packet[tails])
+        self.half_last_row: list[int] = _spread(some, tails)
 
         last_ack = np.full(2 * self.count, -1, np.int64)
         acknowledging = np.flatnonzero(flags & ACK)
-        last_ack[half[acknowledging]] = segments.ack[acknowledging]  # the last one stays
+        acks = segments.ack[acknowledging].astype(np.int64)
+        last_ack[half[acknowledging]] = acks  # the last one stays
         self.half_ack: list[int] = last_ack.tolist()
+        newer = (acks - last_ack[half[acknowledging]]).astype(np.int32) > 0
+        crooked[flow[acknowledging[newer]]] = True
+        slow = acknowledging[span_ns[flow[acknowledging]] >= ACKNOWLEDGED_HOLE_NS]
+        if len(slow):
+            early = _before_data(segments, half, numbered, after, slow)
+            crooked[flow[slow[early]]] = True
+        self.crooked: list[bool] = crooked.tolist()
 
         data = numbered[length[numbered] > 0]
         self.half_data: list[int] = np.searchsorted(half[data], halves).tolist()
@@ -96,18 +108,12 @@ class Flows:
         self._ack: list[int] = segments.ack[data].tolist()
         self._packet: list[int] = segments.packet[data].tolist()
         self.memory = segments.buffer.data
-        edges = (
-            self._by_flow[np.array(self.bounds[:-1])],
-            self._by_flow[np.array(self.bounds[1:]) - 1],
-        )
-        self.first_row: list[int] = edges[0].tolist()
-        self.last_row: list[int] = edges[1].tolist()
 
     def key(self, flow: int) -> bytes:
         key: bytes = self._key[self.first_row[flow]].tobytes()
         return key
 
-    def rows(self, flow: int) -> NDArray[np.int64]:
+    def rows(self, flow: int) -> I64:
         """The flow's rows in capture order."""
         return self._by_flow[self.bounds[flow] : self.bounds[flow + 1]]
 
@@ -169,7 +175,7 @@ def _keys(segments: Segments, swapped: NDArray[np.bool_]) -> NDArray[np.uint64]:
     return key
 
 
-def _number_flows(key: NDArray[np.uint64]) -> NDArray[np.int64]:
+def _number_flows(key: NDArray[np.uint64]) -> I64:
     """Flow number of every row, in the order of first rows."""
     _, first, inverse = np.unique(_hash(key), return_index=True, return_inverse=True)
     if (key[first[inverse]] != key).any():
@@ -180,7 +186,33 @@ def _number_flows(key: NDArray[np.uint64]) -> NDArray[np.int64]:
     return rank[inverse]
 
 
-def _spread_array(some: NDArray[np.bool_], values: NDArray[np.generic]) -> NDArray[np.int64]:
+def _before_data(
+    segments: Segments,
+    half: I64,
+    numbered: NDArray[np.intp],
+    after: NDArray[np.uint32],
+    rows: NDArray[np.intp],
+) -> NDArray[np.bool_]:
+    """Which of `rows` acknowledge bytes of the batch that stand behind them in the capture.
+
+    `numbered` are the rows that take sequence numbers, sorted by half.
+    """
+    count = len(half)
+    order = half[numbered] * count + numbered
+    peer = half[rows] ^ 1
+    before = np.searchsorted(order, peer * count + rows) - 1
+    begin = np.searchsorted(order, peer * count)
+    sent = begin < np.searchsorted(order, (peer + 1) * count)
+    begin, before = begin[sent], before[sent]
+    bound = np.where(
+        before >= begin, after[numbered[before]], segments.seq[numbered[begin]]
+    ).astype(np.int64)
+    early = np.zeros(len(rows), bool)
+    early[sent] = (segments.ack[rows[sent]].astype(np.int64) - bound).astype(np.int32) > 0
+    return early
+
+
+def _spread_array(some: NDArray[np.bool_], values: NDArray[np.generic]) -> I64:
     """One entry a half: `values` where there is one, 0 elsewhere."""
     column = np.zeros(len(some), np.int64)
     column[some] = values

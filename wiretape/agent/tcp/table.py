@@ -42,7 +42,7 @@ class ConnectionTable:
         if not len(segments.packet):
             return
         clock = np.maximum(np.maximum.accumulate(segments.at_ns), self._clock)
-        flows = Flows(segments)
+        flows = Flows(segments, clock)
         for flow in range(flows.count):
             key = flows.key(flow)
             connection = self._connections.get(key)
@@ -79,7 +79,13 @@ class ConnectionTable:
         first_half = 2 * flow
         if flows.half_syn[first_half]:
             connection = self._open(
-                key, flows, flow, connection, int(segments.at_ns[first_row]), int(clock[first_row])
+                key,
+                flows,
+                flow,
+                connection,
+                int(segments.at_ns[first_row]),
+                int(clock[first_row]),
+                int(segments.packet[first_row]),
             )
             opener = int(flows.direction[first_row])
             for direction in (opener, 1 - opener):
@@ -96,11 +102,15 @@ class ConnectionTable:
                 sender.deliver(flows.run(number, sender.next))
             if flows.half_fin[number]:
                 sender.finish(sender.next_seq)
-                sender.queue.close(flows.half_last_packet[number])
+                sender.queue.close(int(segments.packet[flows.half_last_row[number]]))
         for direction in (0, 1):
             ack = flows.half_ack[first_half + direction]
             if ack >= 0:
                 halves[1 - direction].acknowledge(ack, connection.last_ns)
+        if halves[0].ended and halves[1].ended:
+            # It is over at its second FIN, whatever of it comes behind.
+            last_row = max(flows.half_last_row[n] for n in (first_half, first_half + 1))
+            connection.last_ns = int(clock[last_row])
         connection.pump(int(segments.packet[last_row]))
         return connection
 
@@ -125,18 +135,17 @@ class ConnectionTable:
         for direction, seq, ack, flags, start, length, missing, at_ns, packet, now in zip(
             *(column.tolist() for column in columns), strict=True
         ):
-            if connection is not None and not connection.closed and connection.is_over(now):
-                connection.pump(packet)
-                connection.close(packet, connection.over_at_ns())
+            if connection is not None:
+                self._elapse(connection, now, packet, clock, segments.packet)
             if connection is not None and connection.is_forgotten(now):
                 self._remove(key, connection)
                 connection = None
             if flags & SYN and connection is not None and connection.is_replaced_by(direction, seq):
                 connection.pump(packet)
                 connection.close(packet, now, _REPLACED)
-                connection = self._open(key, flows, flow, connection, at_ns, now)
+                connection = self._open(key, flows, flow, connection, at_ns, now, packet)
             if connection is None:
-                connection = self._open(key, flows, flow, None, at_ns, now)
+                connection = self._open(key, flows, flow, None, at_ns, now, packet)
             payload = bytes(memory[start : start + length]) if length else b""
             connection.segment(direction, seq, ack, flags, payload, missing, at_ns, packet, now)
         assert connection is not None, "a flow has rows"
@@ -151,6 +160,7 @@ class ConnectionTable:
         before: Connection | None,
         at_ns: int,
         now: int,
+        packet: int,
     ) -> Connection:
         if before is not None:
             self._remove(key, before)
@@ -159,7 +169,8 @@ class ConnectionTable:
             if len(self._endpoints) >= MAX_ENDPOINTS:
                 self._endpoints.clear()
             endpoints = self._endpoints[key] = flows.endpoints(flow)
-        connection = self._connections[key] = Connection(endpoints, self._sink, at_ns, now)
+        connection = Connection(endpoints, self._sink, at_ns, now, packet)
+        self._connections[key] = connection
         self._ledger.connections += 1
         return connection
 
@@ -180,18 +191,27 @@ class ConnectionTable:
             if self._connections.get(key) is not connection:
                 continue
             connection.due_ns = NEVER
-            due = connection.next_due_ns()
-            if due <= self._clock:
-                packet = int(packets[np.searchsorted(clock, due)])
-                if connection.is_forgotten(due):
-                    self._remove(key, connection)
-                    continue
-                if connection.is_over(due):
-                    connection.close(packet, due)
-                else:
-                    connection.expire(due, packet)
-                    connection.pump(packet)
-            self._schedule(key, connection)
+            self._elapse(connection, self._clock, -1, clock, packets)
+            if connection.is_forgotten(self._clock):
+                self._remove(key, connection)
+            else:
+                self._schedule(key, connection)
+
+    def _elapse(
+        self, connection: Connection, now: int, packet: int, clock: I64, packets: I64
+    ) -> None:
+        """What time alone did to a connection by `now`, which its own `packet` shows (-1: none).
+
+        What the packets of others showed stands in the recording behind what these finished.
+        """
+        while not connection.closed and (due := connection.next_due_ns()) <= now:
+            shown = int(packets[np.searchsorted(clock, due)])
+            connection.pump(shown)  # what came before does not belong to that time
+            if shown == packet:
+                connection.elapse(due, packet)
+            else:
+                with self._sink.apart(shown, due, connection.opened_packet):
+                    connection.elapse(due, shown)
 
     def _remove(self, key: bytes, connection: Connection) -> None:
         del self._connections[key]

@@ -1,16 +1,15 @@
 """Header and trailer sections: from raw lines to encoded fields and what framing needs of them.
 
 Traffic repeats itself: the same client sends the same section again and again, and other sections
-differ from one before in a few values. So a section is looked up whole first, then compared with
-the latest of its shape line by line, and only what is new is parsed. All dictionaries are bounded
-and emptied when full.
+share most of their lines. So a section is looked up whole first, then line by line, and only a
+line never seen before is parsed. All dictionaries are bounded and emptied when full.
 """
 
 import re
 
 from wiretape.exchange import encode
-from wiretape.exchange.encode import VARINT
 from wiretape.exchange.http1 import grammar
+from wiretape.exchange.http1.template import SectionTemplate, TemplateKey, template_key
 
 MAX_CACHED_SECTION = 2048
 MAX_SECTIONS = 4096
@@ -18,9 +17,6 @@ MAX_CACHED_LINE = 256
 MAX_LINES = 16384
 MAX_NAMES = 4096
 MAX_TEMPLATES = 256
-
-_BLANK = b" \t"
-_SHORT = 1 << 13
 
 _FRAMING_NAMES = frozenset((b"content-length", b"transfer-encoding", b"upgrade", b"host"))
 
@@ -50,40 +46,6 @@ class FieldSection:
     upgrade: bool = False
     host: bytes | None = None
     violations: tuple[Violation, ...] = ()
-    lead: bytes = b""
-    """For requests: encoded scheme and authority."""
-    usual: bool = True
-    """Canonical, nothing to remark, and its message's length is plain to see."""
-
-
-class _Template:
-    """The latest section of one shape: its lines, and what they were encoded to.
-
-    A line that begins as the one before it did differs in its value alone.
-    """
-
-    __slots__ = ("encoded", "host", "lead", "length", "length_at", "lines", "names", "prefixes")
-
-    def __init__(
-        self, lines: list[bytes], encoded: list[bytes], plain: list[bool], fields: FieldSection
-    ) -> None:
-        """`lines` ends in the empty piece after the last line end; the others cover the lines."""
-        self.lines = lines
-        self.encoded = [*encoded, b""]
-        self.host, self.lead, self.length = fields.host, fields.lead, fields.length
-        self.prefixes: list[bytes] = []
-        """Name, colon and space of each line whose value may change; no line begins with NUL."""
-        self.names: list[bytes] = []
-        """Their encoded names, with the tag of the value."""
-        self.length_at = -1
-        for number, (line, is_plain) in enumerate(zip(lines, [*plain, False], strict=True)):
-            is_length = line[:16].lower() == b"content-length: "
-            if is_length:
-                self.length_at = number
-            name = line.partition(b":")[0]
-            varies = (is_plain or is_length) and len(name) < 0x80
-            self.prefixes.append(name + b": " if varies else b"\0")
-            self.names.append(encode.text(1, name) + b"\x12")
 
 
 _Special = tuple[bytes, bytes, bytes, Violation | None, bool]
@@ -96,68 +58,33 @@ class SectionReader:
     def __init__(self, tag: bytes, scheme: bytes = b"") -> None:
         self._tag = tag
         self._scheme = encode.text(4, scheme)
-        self.known: dict[bytes, FieldSection] = {}
+        self._known: dict[bytes, FieldSection] = {}
         """Sections by their bytes."""
         self._plain: dict[bytes, bytes] = {}
         """Encoded fields by line, where that is all there is to say."""
         self._special: dict[bytes, _Special] = {}
         self._names: dict[bytes, bytes] = {}
         """Encoded names by name."""
-        self._templates: dict[tuple[int, bytes], _Template] = {}
-        """By number of lines and start of the first."""
+        self.templates: dict[TemplateKey, SectionTemplate] = {}
+        """The latest section of each shape, where there is nothing to remark."""
 
     def read(self, section: bytes) -> FieldSection:
         """`section`: field lines, each with its line end, without the empty line."""
-        known = self.known.get(section)
+        known = self._known.get(section)
         if known is not None:
             return known
-        lines = section.split(b"\r\n")
-        template = self._templates.get((len(lines), lines[0][:6]))
-        if template is not None and section.count(b"\n") == len(lines) - 1:
-            fields = self._repeat(template, lines)
-            if fields is not None:
-                return fields
-        fields = self._parse(section, lines)
+        fields = self._parse(section)
         if len(section) <= MAX_CACHED_SECTION:
-            if len(self.known) >= MAX_SECTIONS:
-                self.known.clear()
-            self.known[section] = fields
+            if len(self._known) >= MAX_SECTIONS:
+                self._known.clear()
+            self._known[section] = fields
         return fields
 
-    def _repeat(self, template: _Template, lines: list[bytes]) -> FieldSection | None:
-        """Reads a section that differs from the template's in values alone; None if it does not."""
-        before, encoded = template.lines, template.encoded
-        for number, line in enumerate(lines):
-            if line == before[number]:
-                continue
-            prefix = template.prefixes[number]
-            value = line[len(prefix) :]
-            size = len(value)
-            if not line.startswith(prefix) or not 0 < size < _SHORT:
-                return None
-            if number == template.length_at:
-                if size > 18 or not value.isdigit():
-                    return None
-                template.length = int(value)
-            elif value[0] in _BLANK or value[-1] in _BLANK:
-                return None
-            name = template.names[number]
-            value_size = VARINT[size]
-            inner = VARINT[len(name) + len(value_size) + size]
-            encoded[number] = b"".join((self._tag, inner, name, value_size, value))
-            before[number] = line
+    def _parse(self, section: bytes) -> FieldSection:
         fields = FieldSection()
-        fields.host = template.host
-        fields.length = template.length
-        fields.fields = everything = b"".join(encoded)
-        fields.encoded = template.lead + everything
-        return fields
-
-    def _parse(self, section: bytes, lines: list[bytes]) -> FieldSection:
-        fields = FieldSection()
-        regular = lines
+        lines = section.split(b"\r\n")
         if not lines[-1]:
-            lines = lines[:-1]
+            lines.pop()
         else:
             fields.canonical = False  # its last line does not end in CRLF
         if section.count(b"\n") != len(lines) or b"\r\n " in section or b"\r\n\t" in section:
@@ -169,19 +96,22 @@ class SectionReader:
             encoded.append(self._read_line(line, fields) if field is None else field)
         if fields.transfer_coded and fields.length != -1:
             fields.violations += (("transfer-encoding-with-content-length", ""),)
-        fields.fields = fields.encoded = b"".join(encoded)
-        if self._scheme:
-            fields.lead = self._scheme + encode.text(5, fields.host or b"")
-            fields.encoded = fields.lead + fields.fields
-        fields.usual = fields.canonical and not (
+        fields.fields = b"".join(encoded)
+        lead = self._scheme + encode.text(5, fields.host or b"") if self._scheme else b""
+        fields.encoded = lead + fields.fields
+        plain_to_see = not (
             fields.violations or fields.upgrade or fields.transfer_coded or fields.length < -1
         )
-        if fields.usual and lines and len(section) <= MAX_CACHED_SECTION:
-            if len(self._templates) >= MAX_TEMPLATES:
-                self._templates.clear()
-            is_plain = [line in plain for line in lines]
-            self._templates[len(regular), lines[0][:6]] = _Template(
-                regular, encoded, is_plain, fields
+        if fields.canonical and plain_to_see and lines and len(section) <= MAX_CACHED_SECTION:
+            if len(self.templates) >= MAX_TEMPLATES:
+                self.templates.clear()
+            self.templates[template_key(lines, 1)] = SectionTemplate(
+                self._tag,
+                lead,
+                lines,
+                encoded,
+                [line not in plain for line in lines],
+                fields.length,
             )
         return fields
 

@@ -62,30 +62,28 @@ class RequestReader(Reader):
         ends, at_ns, packets, acks = queue.ends, queue.at_ns, queue.packets, queue.acks
         size, begun = len(data), pos
         segment = bisect_right(ends, base + pos)
-        sections = self._sections.request
-        known, pending = sections.known, self._conversation.pending
+        templates, pending = self._sections.request.templates, self._conversation.pending
         find, pack_times = data.find, TIMES.pack
         while pos < size:
             end = find(b"\r\n\r\n", pos)
             if end < 0:
                 break
-            line_end = find(b"\r\n", pos)
-            words = data[pos:line_end].split(b" ")
-            if len(words) != 3:
+            lines = data[pos:end].split(b"\r\n")
+            words = lines[0].split(b" ")
+            template = templates.get((len(lines), lines[-1][:8]))
+            if len(words) != 3 or template is None:
                 break
             method, target, version = words
             start_line = _START_LINES.get((method, version))
             if start_line is None or not target or target[0] != 0x2F:
                 break
-            section = data[line_end + 2 : end + 2]
-            fields = known.get(section)
-            if fields is None:
-                fields = sections.read(section)
+            if data.count(b"\n", pos, end) >= len(lines) or not template.match(lines):
+                break
             stop = end + 4
-            length = fields.length
+            length = template.length
             if length > 0:
                 stop += length
-            if not fields.usual or stop > size or length > MAX_WHOLE_CONTENT:
+            if stop > size or length > MAX_WHOLE_CONTENT:
                 break
             offset = base + pos
             while ends[segment] <= offset:
@@ -118,7 +116,7 @@ class RequestReader(Reader):
                     b"\x1a",
                     varint(len(target)),
                     target,
-                    fields.encoded,
+                    template.encoded,
                     b"\x3a",
                     varint(len(content)),
                     content,

@@ -71,8 +71,7 @@ class ResponseReader(Reader):
         ends, at_ns, packets, acks = queue.ends, queue.at_ns, queue.packets, queue.acks
         size, begun = len(data), pos
         segment = bisect_right(ends, base + pos)
-        sections = self._sections.response
-        known, start_lines = sections.known, self._start_lines
+        templates, start_lines = self._sections.response.templates, self._start_lines
         conversation = self._conversation
         pending = conversation.pending
         find, pack_times = data.find, TIMES.pack
@@ -81,16 +80,15 @@ class ResponseReader(Reader):
             end = find(b"\r\n\r\n", pos)
             if end < 0:
                 break
-            line_end = find(b"\r\n", pos)
-            start_line = start_lines.get(data[pos:line_end])
-            if start_line is None or not start_line.usual:
+            lines = data[pos:end].split(b"\r\n")
+            start_line = start_lines.get(lines[0])
+            template = templates.get((len(lines), lines[-1][:8]))
+            if start_line is None or not start_line.usual or template is None:
                 break
-            section = data[line_end + 2 : end + 2]
-            fields = known.get(section)
-            if fields is None:
-                fields = sections.read(section)
-            length = fields.length
-            if length < 0 or not fields.usual:
+            if data.count(b"\n", pos, end) >= len(lines) or not template.match(lines):
+                break
+            length = template.length
+            if length < 0:
                 break
             stop = end + 4 + length
             if stop > size or length > MAX_WHOLE_CONTENT:
@@ -127,7 +125,7 @@ class ResponseReader(Reader):
             encoded = b"".join(
                 (
                     start_line.encoded,
-                    fields.encoded,
+                    template.encoded,
                     b"\x2a",
                     varint(content_size),
                     *content,
