@@ -91,8 +91,8 @@ class Connection:
 
     __slots__ = (
         "_conversation", "_endpoints", "_hole_bytes", "_how", "_ids", "_message_bytes", "_scanned",
-        "_sink", "client", "closed", "due_ns", "forget_ns", "halves", "last_ns", "opened_at_ns", "opened_packet",
-        "ordinal", "reset_ns", "undecoded",
+        "_sink", "client", "closed", "due_ns", "forget_ns", "halves", "last_ns", "opened_at_ns",
+        "opened_packet", "ordinal", "reset_ns", "undecoded",
     )  # fmt: skip
 
     def __init__(

@@ -6,6 +6,7 @@ the same half-connections. Both lanes deliver the same bytes; `fast=False` turns
 """
 
 from heapq import heappop, heappush
+from operator import attrgetter
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class ConnectionTable:
 
     def close(self) -> None:
         """The capture is over: closes every connection, in the order in which they came."""
-        for connection in self._connections.values():
+        for connection in sorted(self._connections.values(), key=attrgetter("opened_packet")):
             connection.close(self._last_packet + 1, self._clock)
             self._add_up(connection)
         self._connections.clear()
