@@ -1,0 +1,392 @@
+"""Whole captures to exchanges: neither batches nor the fast lane may change anything."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tcp_traffic import (
+    ACK,
+    BEGIN_NS,
+    FIN,
+    MS,
+    PSH,
+    RST,
+    SECOND,
+    SYN,
+    Peers,
+    Segment,
+    run,
+    run_all_ways,
+)
+
+from wiretape.agent.pipeline import Pipeline
+from wiretape.agent.sources.pcap_file import open_capture
+from wiretape.exchange.endpoints import parse_service
+from wiretape.exchange.records import EXCHANGES
+from wiretape.exchange.v1 import exchange_pb2 as pb
+
+SHOP = Path(__file__).resolve().parents[2] / "fixtures" / "pcaps" / "shop"
+HOUR = 3600 * SECOND
+
+
+def request(number: int, content: bytes = b"") -> bytes:
+    method = b"POST" if content else b"GET"
+    length = b"Content-Length: %d\r\n" % len(content) if content else b""
+    return b"%b /%d HTTP/1.1\r\nHost: a\r\n%b\r\n%b" % (method, number, length, content)
+
+
+def response(number: int, content: bytes = b"ok") -> bytes:
+    return b"HTTP/1.1 200 OK\r\nX-Id: %d\r\nContent-Length: %d\r\n\r\n%b" % (
+        number, len(content), content,
+    )  # fmt: skip
+
+
+def keep_alive(peers: Peers, count: int = 4, size: int = 1460) -> list[Segment]:
+    for number in range(count):
+        peers.ask(request(number), size)
+        peers.answer(response(number), size)
+        peers.segment(0)
+    return peers.sent
+
+
+def paired(exchanges: list[pb.Exchange]) -> list[tuple[str, str]]:
+    """What each request asked for, and the id in the response; empty where there is none."""
+    pairs = []
+    for exchange in exchanges:
+        ids = [f.value.decode() for f in exchange.http.response.fields if f.name == b"X-Id"]
+        pairs.append((exchange.http.request.target.decode()[1:], "".join(ids)))
+    return pairs
+
+
+def test_keep_alive() -> None:
+    peers = Peers()
+    peers.open()
+    keep_alive(peers)
+    peers.close()
+    result = run_all_ways(peers.sent)
+    assert paired(result.exchanges) == [(str(n), str(n)) for n in range(4)]
+    assert [e.ordinal for e in result.exchanges] == [0, 1, 2, 3]
+    (end,) = result.ends
+    assert end.how == pb.ConnectionEnd.CLOSED
+    assert result.ledger.complete == 4
+    assert result.ledger.connections == 1
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_end_is_told_at_the_packet_that_showed_it(first: int) -> None:
+    """What comes behind the second FIN must not change when the connection ended."""
+    peers = Peers()
+    peers.open()
+    keep_alive(peers, 1)
+    peers.close(first)
+    closed_at_ns = peers.sent[-2].at_ns
+    peers.at_ns += 2 * SECOND
+    peers.segment(first)
+    late = replace(peers.sent[3], at_ns=peers.at_ns)
+    result = run_all_ways([*peers.sent, late])
+    (end,) = result.ends
+    assert end.closed_at_ns == closed_at_ns
+    assert end.how == pb.ConnectionEnd.CLOSED
+    assert end.client.retransmitted_bytes == 0
+    assert result.ledger.retransmitted_bytes == len(late.payload)
+
+
+def test_connections_that_end_in_turn() -> None:
+    """Records stand in the order of the packets that finished them."""
+    one, other = Peers(), Peers(client=("10.0.0.3", 41000))
+    for peers in (one, other):
+        peers.open()
+        keep_alive(peers, 2)
+        peers.close()
+    mixed = [s for pair in zip(one.sent, other.sent, strict=True) for s in pair]
+    result = run_all_ways(mixed)
+    assert len(result.exchanges) == 4
+    assert len(result.ends) == 2
+
+
+def test_long_silence_ends_a_connection() -> None:
+    peers = Peers()
+    peers.open()
+    keep_alive(peers, 2)
+    peers.at_ns += 2 * HOUR
+    keep_alive(peers, 2)
+    result = run_all_ways(peers.sent)
+    assert result.ledger.connections == 2
+    assert [end.how for end in result.ends] == [pb.ConnectionEnd.OPEN] * 2
+    assert [e.connection.midstream for e in result.exchanges] == [False, False, True, True]
+    assert len(result.exchanges) == 4
+
+
+def test_silence_is_seen_by_the_packets_of_others() -> None:
+    quiet, busy = Peers(), Peers(client=("10.0.0.3", 41000), at_ns=BEGIN_NS + 7)
+    quiet.open()
+    keep_alive(quiet, 1)
+    busy.open()
+    busy.at_ns += HOUR
+    keep_alive(busy, 1)
+    busy.at_ns += HOUR
+    keep_alive(busy, 1)
+    quiet.at_ns = busy.at_ns
+    keep_alive(quiet, 1)
+    result = run_all_ways(sorted(quiet.sent + busy.sent, key=lambda s: s.at_ns))
+    assert len(result.exchanges) == 4
+
+
+def test_reset() -> None:
+    peers = Peers()
+    peers.open()
+    keep_alive(peers, 2)
+    peers.ask(request(9))
+    peers.segment(1, RST | ACK)
+    result = run_all_ways(peers.sent)
+    assert paired(result.exchanges) == [("0", "0"), ("1", "1"), ("9", "")]
+    (end,) = result.ends
+    assert end.how == pb.ConnectionEnd.RESET
+
+
+def test_ports_used_again() -> None:
+    """A SYN begins another connection, whatever was left of the one before."""
+    peers = Peers()
+    peers.open()
+    keep_alive(peers, 2)
+    peers.numbers = [900_000, 70]
+    peers.open()
+    keep_alive(peers, 2)
+    peers.close()
+    peers.numbers = [20_000, 40_000]
+    peers.open()
+    keep_alive(peers, 1)
+    result = run_all_ways(peers.sent)
+    assert [end.how for end in result.ends] == [
+        pb.ConnectionEnd.REPLACED, pb.ConnectionEnd.CLOSED, pb.ConnectionEnd.OPEN,
+    ]  # fmt: skip
+    assert paired(result.exchanges) == [(n, n) for n in "01010"]
+    assert len({e.connection.id for e in result.exchanges}) == 3
+
+
+def test_handshake_in_the_other_order() -> None:
+    peers = Peers()
+    syn, syn_ack, ack = peers.open()
+    keep_alive(peers, 2)
+    result = run_all_ways([syn_ack, syn, ack, *peers.sent[3:]])
+    assert {e.connection.client.port for e in result.exchanges} == {40000}
+    assert len(result.exchanges) == 2
+
+
+def test_acknowledgments_out_of_order() -> None:
+    """An older acknowledgment after a newer one takes nothing back: the bytes were received."""
+    peers = Peers()
+    peers.open()
+    keep_alive(peers, 1)
+    peers.ask(request(1))
+    lost = peers.answer(response(1, b"x" * 500))
+    newer = peers.segment(0)
+    older = replace(newer, ack=lost[0].seq, at_ns=newer.at_ns + MS)
+    peers.at_ns += 10 * SECOND
+    tick = Peers(client=("10.0.0.9", 1), at_ns=peers.at_ns)
+    tick.open()
+    segments = [s for s in peers.sent if s not in lost]
+    result = run_all_ways([*segments, older, *tick.sent])
+    assert result.ledger.gap_bytes == sum(len(s.payload) for s in lost)
+
+
+def test_midstream() -> None:
+    peers = Peers()
+    peers.answer(b"{tail of something\r\n\r\n")
+    keep_alive(peers, 3)
+    result = run_all_ways(peers.sent)
+    assert paired(result.exchanges) == [(n, n) for n in "012"]
+    assert all(e.connection.midstream for e in result.exchanges)
+    assert result.ledger.undecoded_bytes == 22
+
+
+def test_snapped_packets_leave_gaps() -> None:
+    peers = Peers()
+    peers.open()
+    keep_alive(peers, 1)
+    peers.ask(request(1))
+    (whole,) = peers.answer(response(1, b"y" * 600))
+    peers.ask(request(2))
+    peers.answer(response(2))
+    segments = [replace(s, captured=300) if s is whole else s for s in peers.sent]
+    result = run_all_ways(segments)
+    content = result.exchanges[1].http.response.content
+    assert content.length == 600
+    assert [g.reason for g in content.gaps] == [pb.Gap.SNAPLEN]
+    assert len(content.data) + content.gaps[0].length == 600
+    assert paired(result.exchanges) == [(n, n) for n in "012"]
+
+
+def test_service_gives_roles() -> None:
+    inbound, outbound = Peers(), Peers(client=("10.0.0.2", 50000), server=("10.0.0.3", 8080))
+    for peers in (inbound, outbound):
+        peers.open()
+        keep_alive(peers, 1)
+    segments = inbound.sent + outbound.sent
+    for service in ("10.0.0.2:80", ":80"):
+        result = run_all_ways(segments, [parse_service(service)])
+        assert [e.role for e in result.exchanges] == [pb.ROLE_INBOUND, pb.ROLE_OUTBOUND]
+
+
+# -- faults made by hypothesis
+
+
+@st.composite
+def faulty_captures(draw: st.DrawFn) -> list[Segment]:
+    """Two or three connections, each with several exchanges, and everything that goes wrong."""
+    segments: list[tuple[float, Segment]] = []
+    for number in range(draw(st.integers(1, 3))):
+        peers = Peers(client=("10.0.0.1", 40000 + number), at_ns=BEGIN_NS + number)
+        peers.numbers = [
+            draw(st.sampled_from([1000, 2**32 - 200])) + 9 * number,
+            draw(st.sampled_from([5000, 2**32 - 90])) + 9 * number,
+        ]
+        if draw(st.booleans()):
+            peers.open()
+        size = draw(st.sampled_from([20, 64, 1460]))
+        pipelined = draw(st.booleans())
+        count = draw(st.integers(0, 3))
+        contents = [b"c" * draw(st.sampled_from([0, 30, 200])) for _ in range(count)]
+        if pipelined:
+            for at, content in enumerate(contents):
+                peers.ask(request(at, content), size)
+        for at, content in enumerate(contents):
+            if not pipelined:
+                peers.ask(request(at, content), size)
+            if draw(st.integers(0, 9)) == 0:
+                peers.say(draw(st.integers(0, 1)), draw(st.binary(max_size=40)), size)
+            peers.answer(response(at, content[::-1]), size)
+            if draw(st.booleans()):
+                peers.segment(0)
+            peers.at_ns += draw(st.sampled_from([0, 0, MS, SECOND, 61 * SECOND, 2 * HOUR]))
+        ending = draw(st.sampled_from(["", "fin", "rst", "half"]))
+        if ending == "fin":
+            peers.close(draw(st.integers(0, 1)))
+        elif ending == "rst":
+            peers.segment(draw(st.integers(0, 1)), RST | ACK)
+        elif ending == "half":
+            peers.segment(draw(st.integers(0, 1)), FIN | ACK)
+        if draw(st.booleans()):
+            peers.say(draw(st.integers(0, 1)), b"late bytes")
+        if draw(st.booleans()):
+            peers.numbers = [peers.numbers[0] + 70_000, peers.numbers[1] + 70_000]
+            peers.at_ns += draw(st.sampled_from([0, SECOND, 40 * SECOND]))
+            peers.open()
+            keep_alive(peers, 1, size)
+        segments += [(float(s.at_ns), s) for s in peers.sent]
+    segments.sort(key=lambda pair: pair[0])
+    faults = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["lose", "twice", "swap", "snap", "overlap", "lie"]),
+                st.integers(0, max(len(segments) - 1, 0)),
+                st.integers(1, 30),
+            ),
+            max_size=4,
+        )
+    )
+    capture = [s for _, s in segments]
+    for kind, at, amount in faults:
+        if at >= len(capture):
+            continue
+        segment = capture[at]
+        if kind == "lose":
+            del capture[at]
+        elif kind == "twice":
+            capture.insert(min(at + amount, len(capture)), segment)
+        elif kind == "swap":
+            del capture[at]
+            capture.insert(min(at + amount % 5, len(capture)), segment)
+        elif kind == "snap":
+            capture[at] = replace(segment, captured=min(amount, len(segment.payload)))
+        elif kind == "overlap" and at + 1 < len(capture):
+            longer = segment.payload + capture[at + 1].payload[:amount]
+            if capture[at + 1].source == segment.source:
+                capture.insert(at + 2, replace(segment, payload=longer))
+        elif kind == "lie":
+            flags = (SYN, FIN, RST, PSH | ACK, SYN | ACK, 0)[amount % 6]
+            capture[at] = replace(segment, flags=flags)
+    latest = 0
+    for at, segment in enumerate(capture):  # a capture's clock rarely goes back
+        latest = max(latest, segment.at_ns)
+        capture[at] = replace(segment, at_ns=latest)
+    return capture
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(faulty_captures())
+def test_whatever_goes_wrong_is_the_same_for_all_batches_and_both_lanes(
+    capture: list[Segment],
+) -> None:
+    result = run_all_ways(capture, splits=((1,), (3, 1, 5), (0,)), exact=False)
+    assert result.ledger.packets == len(capture)
+    ids = [e.id for e in result.exchanges]
+    assert len(set(ids)) == len(ids)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(faulty_captures(), st.randoms(use_true_random=False))
+def test_times_may_go_back(capture: list[Segment], random: Any) -> None:
+    """Captures of several queues have packets out of order by time."""
+    shaken = [replace(s, at_ns=s.at_ns - random.choice([0, 0, 0, MS, SECOND])) for s in capture]
+    run_all_ways(shaken, splits=((1,), (0,)), exact=False)
+
+
+# -- real traffic
+
+
+def test_shop_is_read_as_its_services_logged_it() -> None:
+    expected = json.loads((SHOP / "expected.json").read_text())
+    services = [expected["endpoints"]["shop"]]
+    wanted = {
+        (
+            c["client"]["address"],
+            c["client"]["port"],
+            c["server"]["address"],
+            c["server"]["port"],
+        ): [(r["method"], r["target"], r["status"]) for r in c["requests"]]
+        for c in expected["connections"]
+    }
+    roles = {
+        (c["client"]["address"], c["client"]["port"]): c["role"] for c in expected["connections"]
+    }
+    service = parse_service(f"{services[0]['address']}:{services[0]['port']}")
+    seen: list[list[tuple[int, bytes]]] = []
+    for batch_bytes in (4096, 20_000, 1 << 20):
+        for fast in (True, False):
+            pipeline = Pipeline("pcap", 1 << 20, [service], fast)
+            records: list[tuple[int, bytes]] = []
+            with open_capture(str(SHOP / "shop.pcap"), batch_bytes) as capture:
+                for batch in capture.batches():
+                    records += [(r[1], b"".join(r[2])) for r in pipeline.feed(batch)]
+            records += [(r[1], b"".join(r[2])) for r in pipeline.close()]
+            assert pipeline.ledger.faults() == []
+            assert pipeline.ledger.gap_bytes == pipeline.ledger.undecoded_bytes == 0
+            seen.append(records)
+    assert all(records == seen[0] for records in seen)
+    found: dict[tuple[str, int, str, int], list[tuple[str, str, int]]] = {}
+    for channel, data in seen[0]:
+        if channel != EXCHANGES:
+            continue
+        exchange = pb.Exchange.FromString(data)
+        client, server, http = exchange.connection.client, exchange.connection.server, exchange.http
+        key = client.address, client.port, server.address, server.port
+        found.setdefault(key, []).append(
+            (http.request.method, http.request.target.decode(), http.response.status)
+        )
+        role = pb.Role.Name(exchange.role).removeprefix("ROLE_").lower()
+        assert role == roles[client.address, client.port]
+        assert http.request.content.complete
+        assert http.response.content.complete
+        assert not http.violations
+    assert found == wanted
+
+
+def test_no_packets_at_all() -> None:
+    result = run([])
+    assert result.records == []
+    assert result.ledger.packets == 0
