@@ -20,15 +20,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-import traffic  # noqa: E402
+import traffic
 
+LARGE = {"content_bytes": 1 << 20, "connections": 8}
 CASES: dict[str, tuple[Callable[[Path, int], int], int]] = {
-    "keep-alive": (lambda path, n: traffic.write_keep_alive(path, n), 1),
-    "connection-each": (lambda path, n: traffic.write_connection_each(path, n), 1),
-    "large-contents": (
-        lambda path, n: traffic.write_keep_alive(path, n, content_bytes=1 << 20, connections=8), 300,
-    ),
-}  # fmt: skip
+    "keep-alive": (traffic.write_keep_alive, 1),
+    "connection-each": (traffic.write_connection_each, 1),
+    "large-contents": (lambda path, n: traffic.write_keep_alive(path, n, **LARGE), 300),
+}
 """Writer, and by how much fewer exchanges it makes than asked for."""
 
 
@@ -74,8 +73,8 @@ def run_case(name: str, exchanges: int, runs: int, tshark: str | None, folder: P
         f" {max(r for _, r in results):4d} MiB RSS, recording {recording:.0f} MB"
     )
     if tshark:
-        fields = ["-Y", "http", "-T", "fields", "-e", "http.request.uri", "-e", "http.response.code"]
-        taken, rss = timed([tshark, "-n", "-r", str(capture), *fields])
+        shown = ["-Y", "http", "-T", "fields", "-e", "http.request.uri", "-e", "http.response.code"]
+        taken, rss = timed([tshark, "-n", "-r", str(capture), *shown])
         print(f"{'':<16} tshark {taken:6.2f} s, {rss} MiB RSS: ratio {taken / seconds:.1f}")
     capture.unlink()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MSS = 1448
-_ETHERNET = bytes.fromhex("020000000001020000000002" "0800")
+_ETHERNET = bytes.fromhex("0200000000010200000000020800")
 _FIN, _SYN, _PSH, _ACK = 1, 2, 8, 16
 
 
@@ -62,7 +62,7 @@ class _Capture:
 def _messages(random_: random.Random, content_bytes: int) -> Iterator[tuple[bytes, bytes]]:
     """Endless (request, response) pairs; contents are about `content_bytes` long."""
     number = 0
-    filler = "lorem ipsum dolor sit amet consectetur adipiscing elit sed do ".split()
+    filler = ["lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit"]
     large = random_.randbytes(content_bytes) if content_bytes > 65536 else b""
     while True:
         number += 1

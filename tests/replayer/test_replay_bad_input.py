@@ -151,6 +151,10 @@ def test_gaps_are_named_and_the_rest_is_judged(replay: Replay, tape: Tape, tmp_p
             [*TARGET, "--service", ":8080", "--no-mock", "--env", "A={mock:x}", *build()],
             "with --no-mock",
         ),
+        (
+            [*TARGET, "--service", ":8080", "--env", "A=http://{mock}", *build()],
+            "{mock} is neither {port} nor {mock:host:port}",
+        ),
     ],
 )
 def test_wrong_usage(replay: Replay, recording: Path, arguments: list[str], said: str) -> None:
@@ -166,6 +170,13 @@ def test_a_target_that_never_becomes_ready(replay: Replay, recording: Path) -> N
     assert done.code == 5
     assert "target never ready: 127.0.0.1:" in done.out
     assert "within 0.3 s (--ready-timeout)" in done.out
+
+
+def test_a_build_that_was_not_told_its_port(replay: Replay, recording: Path) -> None:
+    options = ("--service", ":8080", "--ready-timeout", "300ms")
+    done = replay("run", recording, *TARGET, *options, "--", "sleep", "60")
+    assert done.code == 5
+    assert "neither COMMAND nor --env has {port}" in done.out
 
 
 def test_a_path_that_never_becomes_ready(replay: Replay, recording: Path) -> None:

@@ -146,6 +146,7 @@ def test_a_mock_that_the_build_was_not_told_of(replay: Replay, shop: Path) -> No
     assert done.code == 3
     assert "the build was not told of {mock:prices.internal:80} (--env)" in done.out
     assert "so GET /price/mug differs: status: expected 200, actual 502" in done.out
+    assert done.out.count("the build was not told") == 1, "one thing is wrong, not one a call"
 
 
 def test_an_upstream_that_closed_without_an_answer_does_so_again(

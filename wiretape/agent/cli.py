@@ -12,6 +12,8 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from wiretape import __version__
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -23,8 +25,19 @@ app = typer.Typer(
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"capture-agent {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def capture_agent() -> None:
+def capture_agent(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
     """Record what a service really does, as HTTP exchanges.
 
     Exit codes: 0 done; 2 wrong usage; 3 unreadable input (what was readable is still written);
@@ -41,7 +54,7 @@ def import_(
     captures: Annotated[
         list[str],
         typer.Argument(
-            metavar="CAPTURE...",
+            metavar="CAPTURE",
             help="pcap or pcapng, plain or compressed with gzip or zstd; - is standard input."
             " Several are read one after another, as the parts of one capture.",
         ),
@@ -106,7 +119,7 @@ def show(
     ],
     ident: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", help="One exchange, or all whose identifier begins so."),
+        typer.Argument(metavar="ID", help="One exchange, or all whose identifier begins so."),
     ] = None,
     form: Annotated[
         Literal["table", "jsonl", "har", "http"] | None,
@@ -133,6 +146,8 @@ def show(
     if reader.truncated:
         _complain(reader.truncated)
         raise typer.Exit(3)
+    if not found and not ident:
+        _complain(f"{recording}: holds no exchange")
     if ident and not found:
         _complain(f"{recording}: no exchange has an identifier that begins with {ident!r}")
         raise typer.Exit(2)

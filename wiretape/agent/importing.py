@@ -14,6 +14,7 @@ from wiretape.agent.ledger import Ledger
 from wiretape.agent.packets import PacketBatch
 from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.sources.pcap_file import CaptureError, CaptureFile, open_capture
+from wiretape.exchange.endpoints import endpoint_text
 from wiretape.exchange.recording import RecordingError, RecordingWriter
 
 OK, USAGE, UNREADABLE, FAILED, INTERRUPTED = 0, 2, 3, 70, 130
@@ -70,7 +71,8 @@ def import_captures(config: ImportConfig, say: Callable[[str], None]) -> Outcome
         for _, capture in captures:
             capture.close()
     outcome.ledger.seconds = (time.monotonic_ns() - started_ns) / 1e9
-    _write_summary(config, outcome, say)
+    if outcome.exit_code != USAGE:
+        _write_summary(config, outcome, say)
     return outcome
 
 
@@ -115,6 +117,8 @@ def _import_opened(
                     break
             writer.write_records(pipeline.close())
         outcome.recorded = True
+        for service in sorted(pipeline.unseen_services):
+            say(f"--service {endpoint_text(*service)}: no exchange went there")
     except OSError as error:
         say(f"{writer.path}: {error.strerror}; what was written before it can be read")
         outcome.exit_code = FAILED

@@ -34,6 +34,8 @@ class Pipeline:
         self.sections = Sections()
         self.max_content_bytes = max_content_bytes
         self._services = tuple(services)
+        self.unseen_services = set(self._services)
+        """Those to which no connection went until now."""
         self._service_addresses = {s.address for s in self._services if s.address}
         self._decoder = Decoder()
         self._table = ConnectionTable(self, self.ledger, fast)
@@ -82,7 +84,9 @@ class Pipeline:
         An address that answered for a service named without one is remembered: what that address
         asks is the service's own call.
         """
-        if any(service.serves(*server) for service in self._services):
+        serving = [service for service in self._services if service.serves(*server)]
+        if serving:
+            self.unseen_services.difference_update(serving)
             self._service_addresses.add(server[0])
             return int(pb.ROLE_INBOUND)
         if client[0] in self._service_addresses:

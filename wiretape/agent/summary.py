@@ -41,11 +41,11 @@ def summary_text(ledger: Ledger) -> str:
     ]
     notes = []
     if ledger.gap_bytes:
-        notes.append(f"{ledger.gap_bytes:,} bytes were never captured")
+        notes.append(f"bytes never captured: {ledger.gap_bytes:,}")
     if ledger.with_gaps:
-        notes.append(f"{ledger.with_gaps:,} exchanges have gaps")
+        notes.append(f"exchanges with gaps: {ledger.with_gaps:,}")
     if ledger.violations:
-        notes.append(f"{ledger.violations:,} violations of the protocol")
+        notes.append(f"violations of the protocol: {ledger.violations:,}")
     if ledger.undecoded_streams:
         reasons = ", ".join(f"{n:,} {why}" for why, n in sorted(ledger.undecoded_streams.items()))
         notes.append(f"streams with undecoded bytes: {reasons}")

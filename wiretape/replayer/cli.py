@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from wiretape import __version__
 from wiretape.replayer.config import (
     Config,
     parse_duration_ns,
@@ -35,8 +36,19 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"replay {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def replay() -> None:
+def replay(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
     """Make a local build prove that it still does what was recorded.
 
     Exit codes: 0 pass; 1 the build behaves differently; 2 wrong usage; 3 an upstream call that the

@@ -60,7 +60,8 @@ class UpstreamFinding:
     """An upstream call that is not as recorded.
 
     `kind` is missing (recorded, never made), extra (made, not recorded) or changed (both, and they
-    differ). `place` is the position of the exchange in flight, -1 before the first.
+    differ). `place` is the position of the exchange in flight, -1 before the first. `unreachable`:
+    the build was never told where this upstream is mocked.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class UpstreamFinding:
     reason: str
     nearest: str | None = None
     differences: tuple[Difference, ...] = ()
+    unreachable: bool = False
 
 
 @dataclass(slots=True)
@@ -261,14 +263,17 @@ class Mocks:
         found += [
             UpstreamFinding(
                 "missing", call.names[0], call_text(call.request), call.place,
-                self._why_missing(call),
+                self._why_missing(call), unreachable=self._is_unreachable(call),
             )
             for call in left
         ]  # fmt: skip
         return sorted(found, key=lambda finding: finding.place)
 
+    def _is_unreachable(self, call: Call) -> bool:
+        return self.reachable.isdisjoint(call.names)
+
     def _why_missing(self, call: Call) -> str:
-        if self.reachable.isdisjoint(call.names):
+        if self._is_unreachable(call):
             return f"the build was not told of {{mock:{call.names[0]}}} (--env)"
         return "the recorded call never came"
 

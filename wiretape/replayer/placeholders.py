@@ -10,6 +10,7 @@ from wiretape.replayer.errors import UsageError
 from wiretape.replayer.mocks import normal_name
 
 _PLACEHOLDER = re.compile(r"\{(?:port|mock:([^{}]*))\}")
+_MISSPELT = re.compile(r"\{(?:mock|port)[^{}\"]{0,80}\}", re.IGNORECASE)
 
 
 def mocks_named(config: Config, recorded: Sequence[str]) -> list[str]:
@@ -21,6 +22,10 @@ def mocks_named(config: Config, recorded: Sequence[str]) -> list[str]:
         for match in _PLACEHOLDER.finditer(text)
         if match[1] is not None
     }
+    for text in texts:
+        for match in _MISSPELT.finditer(text):
+            if not _PLACEHOLDER.fullmatch(match[0]):
+                raise UsageError(f"{match[0]} is neither {{port}} nor {{mock:host:port}}")
     if named and not config.mock:
         raise UsageError(f"{{mock:{min(named)}}} stands for nothing with --no-mock")
     for name in sorted(named):

@@ -197,9 +197,17 @@ class _Run:
                 what = f"{ready}" if path is None else f"http://{ready}{path}"
                 raise EnvironmentFailedError(
                     f"target never ready: {what} did not answer within {limit_ns / 1e9:g} s"
-                    " (--ready-timeout)"
+                    f" (--ready-timeout){self._port_hint()}"
                 )
             await asyncio.sleep(_POLL_S)
+
+    def _port_hint(self) -> str:
+        """A free port that the build was never told is why nothing answers there."""
+        config = self._config
+        told = (*config.command, *(value for _, value in config.env))
+        if config.command and "{port}" in config.target and not any("{port}" in t for t in told):
+            return "; neither COMMAND nor --env has {port}"
+        return ""
 
     async def _still_there(self, within_s: float, when: str) -> None:
         """EnvironmentFailedError where the build has ended."""

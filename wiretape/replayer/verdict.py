@@ -134,40 +134,55 @@ class Verdict:
     def causes(self) -> list[Cause]:
         """Upstream findings first, with the differences that they explain; then the others.
 
-        Differences at one place of one endpoint are one cause, however many exchanges show it.
+        Differences at one place of one endpoint are one cause, however many exchanges show it; so
+        are all calls to an upstream that the build does not know of.
         """
         found: list[Cause] = []
         explained: set[int] = set()
         differing = {r.position for r in self.results if r.state is State.DIFFERS}
+        alike: dict[tuple[str, ...], list[UpstreamFinding]] = {}
         for finding in self.upstream:
-            follows = {finding.place} & differing - explained
-            explained |= follows
-            place = () if finding.place < 0 else (finding.place,)
-            found.append(
-                Cause(_upstream_title(finding), finding.differences, place, tuple(follows))
-            )
+            alike.setdefault(_upstream_signature(finding), []).append(finding)
+        for findings in alike.values():
+            places = tuple(dict.fromkeys(f.place for f in findings if f.place >= 0))
+            follows = tuple(place for place in places if place in differing - explained)
+            explained.update(follows)
+            first = findings[0]
+            found.append(Cause(_upstream_title(first), first.differences, places, follows))
         groups: dict[tuple[str, ...], list[Result]] = {}
         for result in self.results:
             if result.state is State.DIFFERS and result.position not in explained:
                 groups.setdefault(_signature(result), []).append(result)
-        for results in groups.values():
-            first = results[0]
-            found.append(
-                Cause(
-                    first.endpoint,
-                    tuple(first.differences),
-                    tuple(result.position for result in results),
-                )
+        found += [
+            Cause(
+                results[0].endpoint,
+                tuple(results[0].differences),
+                tuple(result.position for result in results),
             )
+            for results in groups.values()
+        ]
         return found
 
 
 def _upstream_title(finding: UpstreamFinding) -> str:
+    if finding.unreachable:
+        return f"upstream calls missing: {finding.upstream}: {finding.reason}"
     call = f"{finding.upstream} {finding.call}"
     title = f"upstream call {finding.kind}: {call}: {finding.reason}"
     if finding.nearest is not None and finding.differences:
         title += f"; nearest is {finding.nearest}"
     return title
+
+
+def _upstream_signature(finding: UpstreamFinding) -> tuple[str, ...]:
+    if finding.unreachable:
+        return finding.kind, finding.upstream
+    method, _, target = finding.call.partition(" ")
+    places = sorted({f"{d.kind} {_INDEX.sub('[*]', d.place)}" for d in finding.differences})
+    return (
+        finding.kind, finding.upstream, method, shape(target.partition("?")[0]),
+        finding.reason.partition(":")[0], *places,
+    )  # fmt: skip
 
 
 def _signature(result: Result) -> tuple[str, ...]:

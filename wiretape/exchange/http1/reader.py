@@ -99,6 +99,7 @@ class Reader:
         self._conversation = conversation
         self._sections = sections
         self._content = ContentReader(max_content_bytes)
+        self._max_whole = min(MAX_WHOLE_CONTENT, max_content_bytes)
         self._message: Message | None = None
         self._trailer_sections = self._sections_of_trailers(sections)
         self._head = b""
@@ -325,7 +326,7 @@ class Reader:
         """Goes on to the content of a message whose head ended at data[end]."""
         queue = self.queue
         content_end = end + length
-        if 0 <= length <= MAX_WHOLE_CONTENT and content_end <= len(queue.data):
+        if 0 <= length <= self._max_whole and content_end <= len(queue.data):
             self._take_whole(message, head, raw, kind, end, content_end)
             return
         self._message, self._head, self._raw = message, head, raw

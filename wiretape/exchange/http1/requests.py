@@ -17,7 +17,6 @@ from wiretape.exchange.http1.head import FieldSection, SectionReader
 from wiretape.exchange.http1.message import Message
 from wiretape.exchange.http1.reader import (
     MAX_HEAD,
-    MAX_WHOLE_CONTENT,
     REQUEST,
     Reader,
     Sections,
@@ -60,7 +59,7 @@ class RequestReader(Reader):
         queue = self.queue
         data, base, pos = queue.data, queue.base, queue.pos
         ends, at_ns, packets, acks = queue.ends, queue.at_ns, queue.packets, queue.acks
-        size, begun = len(data), pos
+        size, begun, max_whole = len(data), pos, self._max_whole
         segment = bisect_right(ends, base + pos)
         templates, pending = self._sections.request.templates, self._conversation.pending
         find, pack_times = data.find, TIMES.pack
@@ -83,7 +82,7 @@ class RequestReader(Reader):
             length = template.length
             if length > 0:
                 stop += length
-            if stop > size or length > MAX_WHOLE_CONTENT:
+            if stop > size or length > max_whole:
                 break
             offset = base + pos
             while ends[segment] <= offset:

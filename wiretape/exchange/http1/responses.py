@@ -17,7 +17,6 @@ from wiretape.exchange.http1.head import FieldSection, SectionReader
 from wiretape.exchange.http1.message import Message
 from wiretape.exchange.http1.reader import (
     MAX_HEAD,
-    MAX_WHOLE_CONTENT,
     RESPONSE,
     Reader,
     Sections,
@@ -69,7 +68,7 @@ class ResponseReader(Reader):
         queue = self.queue
         data, base, pos = queue.data, queue.base, queue.pos
         ends, at_ns, packets, acks = queue.ends, queue.at_ns, queue.packets, queue.acks
-        size, begun = len(data), pos
+        size, begun, max_whole = len(data), pos, self._max_whole
         segment = bisect_right(ends, base + pos)
         templates, start_lines = self._sections.response.templates, self._start_lines
         conversation = self._conversation
@@ -91,7 +90,7 @@ class ResponseReader(Reader):
             if length < 0:
                 break
             stop = end + 4 + length
-            if stop > size or length > MAX_WHOLE_CONTENT:
+            if stop > size or length > max_whole:
                 break
             request = pending[0]
             if request.method == b"HEAD" or request.takes_over or request.parts is None:

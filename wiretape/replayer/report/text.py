@@ -9,6 +9,7 @@ from wiretape.replayer.verdict import Cause, State, Verdict
 
 _CAUSES = 20
 _DIFFERENCES = 8
+_CONSEQUENCES = 3
 _ONE_LINE = 60
 _ABSENT = "(absent)"
 _STYLES = {"good": "32;1", "bad": "31;1", "strong": "1", "weak": "2"}
@@ -72,7 +73,7 @@ def _lines(verdict: Verdict, style: Style) -> Iterator[str]:
         yield from _cause(number, cause, verdict, style)
     if len(causes) > _CAUSES:
         yield ""
-        yield f"… and {len(causes) - _CAUSES} more causes"
+        yield f"… and {_count(len(causes) - _CAUSES, 'more cause')}"
     yield from _unfit(verdict, style)
     if verdict.failure is not None and verdict.failure.output:
         yield ""
@@ -85,10 +86,12 @@ def _cause(number: int, cause: Cause, verdict: Verdict, style: Style) -> Iterato
     for difference in cause.differences[:_DIFFERENCES]:
         yield from _difference(difference, style)
     if len(cause.differences) > _DIFFERENCES:
-        yield f"   … and {len(cause.differences) - _DIFFERENCES} more differences"
-    for position in cause.consequences:
+        yield f"   … and {_count(len(cause.differences) - _DIFFERENCES, 'more difference')}"
+    for position in cause.consequences[:_CONSEQUENCES]:
         result = verdict.results[position]
         yield f"   so {result.endpoint} differs: {describe(result.differences[0])}"
+    if (more := len(cause.consequences) - _CONSEQUENCES) > 0:
+        yield f"   so {_count(more, 'more exchange')} differ{'s' if more == 1 else ''}"
 
 
 def _where(cause: Cause, total: int) -> str:
