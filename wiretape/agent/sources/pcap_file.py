@@ -5,10 +5,7 @@ gathered for a whole batch at once. The file is read into one buffer that is use
 batch, so memory does not grow with the file; memory maps would, as their pages count as resident.
 """
 
-import gzip
-import io
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,10 +13,12 @@ from struct import Struct
 from typing import NamedTuple
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
 from wiretape.agent.packets import I64, PacketBatch
+from wiretape.agent.sources.capture_input import CaptureError, CaptureInput
+
+__all__ = ["CaptureError", "CaptureFile", "open_capture"]
 
 BATCH_BYTES = 16 << 20
 MAX_PACKET_BYTES = 8 << 20
@@ -34,15 +33,9 @@ _PCAP_MAGICS = {
 }
 _KUZNETSOV = (b"\x34\xcd\xb2\xa1", b"\xa1\xb2\xcd\x34")
 _SECTION, _INTERFACE, _PACKET, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 2, 3, 6
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_LEAST_BYTES = {_SECTION: 28, _INTERFACE: 20, _PACKET: 32, _SIMPLE: 16, _ENHANCED: 32}
 _OPTION_RESOLUTION, _OPTION_OFFSET = 9, 14
-
-
-class CaptureError(Exception):
-    """A capture cannot be read, or not further; one line that says which, why and where.
-
-    Whatever stood before that place has been delivered.
-    """
+_LATEST_S = (1 << 63) // 1_000_000_000 - 1
 
 
 class _Interface(NamedTuple):
@@ -50,50 +43,6 @@ class _Interface(NamedTuple):
     snap_length: int
     units_per_second: int
     offset_s: int
-
-
-class _Input:
-    """The buffer: `data[begin:end]` is read and not yet walked, `base` its place in the capture."""
-
-    def __init__(self, stream: io.BufferedIOBase, size: int) -> None:
-        self._stream = stream
-        self.memory = bytearray(size)
-        self.array = np.frombuffer(self.memory, np.uint8)
-        self.begin = self.end = self.base = 0
-        self.at_end = False
-
-    def fill(self) -> bool:
-        """Moves the rest to the front and reads once behind it; False at the end of the stream.
-
-        Raises CaptureError where the stream cannot be read on.
-        """
-        rest = self.end - self.begin
-        self.memory[:rest] = self.memory[self.begin : self.end]
-        self.base += self.begin
-        self.begin, self.end = 0, rest
-        with memoryview(self.memory) as view:
-            while self.end < len(view):
-                try:
-                    count = self._stream.readinto(view[self.end :]) or 0
-                except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-                    raise CaptureError(
-                        f"the compression is damaged or cut after byte {self.base + self.end} "
-                        f"of what it holds ({error})"
-                    ) from error
-                except OSError as error:
-                    raise CaptureError(error.strerror or str(error)) from error
-                if not count:
-                    self.at_end = True
-                    break
-                self.end += count
-        return self.end > rest
-
-    def need(self, size: int) -> bool:
-        """Whether `size` bytes from `begin` are there, reading more where they are not."""
-        while self.end - self.begin < size:
-            if self.at_end or not self.fill():
-                return False
-        return True
 
 
 def open_capture(name: str, batch_bytes: int = BATCH_BYTES) -> "CaptureFile":
@@ -112,10 +61,10 @@ class CaptureFile:
                 stream = self._stack.enter_context(os.fdopen(os.dup(0), "rb"))
             else:
                 stream = self._stack.enter_context(Path(name).open("rb"))  # noqa: SIM115
-            self._input = _Input(self._decompressed(stream), batch_bytes)
+            self._input = CaptureInput(stream, batch_bytes)
             self._input.need(4)
             if not self._input.end:
-                raise CaptureError("is empty")
+                raise self._input.failure or CaptureError("is empty")
             if not self._is_pcap() and not self._is_pcapng():
                 raise CaptureError("is not a capture (pcap or pcapng)")
         except OSError as error:
@@ -124,16 +73,6 @@ class CaptureFile:
         except CaptureError:
             self.close()
             raise
-
-    def _decompressed(self, stream: io.BufferedReader) -> io.BufferedIOBase:
-        magic = stream.peek(4)[:4]
-        if magic[:2] == _GZIP:
-            return self._stack.enter_context(gzip.GzipFile(fileobj=stream))
-        if magic == _ZSTD:
-            decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-            reader = decompressor.stream_reader(stream, read_across_frames=True)
-            return io.BufferedReader(self._stack.enter_context(reader), 1 << 20)
-        return stream
 
     def close(self) -> None:
         self._stack.close()
@@ -165,7 +104,7 @@ class CaptureFile:
     ) -> Iterator[PacketBatch]:
         source = self._input
         if not source.need(24):
-            raise CaptureError(f"cut in its file header, at byte {source.end}")
+            raise source.failure or CaptureError(f"cut in its file header, at byte {source.end}")
         snap_length, network = Struct(order + "II").unpack_from(source.memory, 16)
         link_type = network & 0x0FFFFFFF
         source.begin = 24
@@ -199,6 +138,8 @@ class CaptureFile:
                     f"{captured} bytes: the capture is damaged there"
                 )
             if source.at_end or not source.fill():
+                if source.failure:
+                    raise source.failure
                 if source.end > source.begin:
                     raise CaptureError(
                         f"cut in the middle of packet {first + 1}, "
@@ -207,7 +148,7 @@ class CaptureFile:
                 return
 
 
-def _sound(source: _Input, headers: I64, order: str, max_bytes: int) -> int:
+def _sound(source: CaptureInput, headers: I64, order: str, max_bytes: int) -> int:
     """How many packets come before the first that claims more than `max_bytes`."""
     if not len(headers):
         return 0
@@ -215,7 +156,9 @@ def _sound(source: _Input, headers: I64, order: str, max_bytes: int) -> int:
     return int(damaged.argmax()) if damaged.any() else len(headers)
 
 
-def _words(source: _Input, starts: NDArray[np.int64], at: int, order: str) -> NDArray[np.int64]:
+def _words(
+    source: CaptureInput, starts: NDArray[np.int64], at: int, order: str
+) -> NDArray[np.int64]:
     """A 32-bit field of every header, `at` bytes from its start."""
     size = len(source.array)
     view = np.ndarray((size - 3,), order + "u4", source.memory, 0, (1,))
@@ -223,7 +166,7 @@ def _words(source: _Input, starts: NDArray[np.int64], at: int, order: str) -> ND
 
 
 def _pcap_batch(
-    source: _Input,
+    source: CaptureInput,
     starts: I64,
     first: int,
     order: str,
@@ -246,7 +189,7 @@ def _pcap_batch(
 class _PcapngWalker:
     """Walks the blocks of a pcapng capture (draft-ietf-opsawg-pcapng §4)."""
 
-    def __init__(self, source: _Input, first: int) -> None:
+    def __init__(self, source: CaptureInput, first: int) -> None:
         self._source = source
         self._first = first
         self._order = "<"
@@ -257,10 +200,14 @@ class _PcapngWalker:
     def batches(self) -> Iterator[PacketBatch]:
         source = self._source
         while True:
-            block = self._next_block()
+            try:
+                block = self._next_block()
+            except CaptureError:
+                yield from self._walked_packets()
+                raise
             if block is None:
                 if self._rows:
-                    yield self._batch()
+                    yield from self._walked_packets()
                     source.begin = self._walked
                 if source.at_end or not source.fill():
                     break
@@ -274,12 +221,14 @@ class _PcapngWalker:
                 if self._rows:
                     # The packets before it are read by their own section's byte order.
                     order, self._order = self._order, self._order_before
-                    yield self._batch()
+                    yield from self._walked_packets()
                     self._order = order
                 self._interfaces = []
             self._walked = position + length
             if not self._rows:
                 source.begin = self._walked
+        if source.failure:
+            raise source.failure
         if source.end > source.begin:
             raise CaptureError(
                 f"cut in the middle of the block at byte {source.base + source.begin}, "
@@ -304,7 +253,7 @@ class _PcapngWalker:
                 raise self._damage(position, "has no byte-order magic")
             self._order = "<" if magic[0] == 0x4D else ">"
         kind, length = Struct(self._order + "II").unpack_from(memory, position)
-        if length < 12 or length % 4 or length > len(memory):
+        if length < _LEAST_BYTES.get(kind, 12) or length % 4 or length > len(memory):
             raise self._damage(position, f"claims {length} bytes")
         if position + length > source.end:
             if kind == _SECTION:
@@ -335,19 +284,32 @@ class _PcapngWalker:
             at += 4 + (size + 3) // 4 * 4
         self._interfaces.append(_Interface(link_type, snap_length, units, offset))
 
-    def _batch(self) -> PacketBatch:
+    def _walked_packets(self) -> Iterator[PacketBatch]:
+        """What was walked, as a batch. Raises CaptureError behind the last good packet."""
+        if not self._rows:
+            return
+        positions, kinds = np.array(self._rows, np.int64).T
+        order = self._order
+        half = np.ndarray(
+            (len(self._source.array) - 1,), order + "u2", self._source.memory, 0, (1,)
+        )
+        interface = np.where(
+            kinds == _PACKET, half[positions + 8], _words(self._source, positions, 8, order)
+        )
+        interface = np.where(kinds == _SIMPLE, 0, interface)
+        unknown = np.flatnonzero(interface >= len(self._interfaces)).tolist()
+        good = unknown[0] if unknown else len(positions)
+        self._rows = []
+        if good:
+            yield self._batch(positions[:good], kinds[:good] == _SIMPLE, interface[:good])
+            self._first += good
+        if unknown:
+            raise self._damage(int(positions[good]), "names an unknown interface")
+
+    def _batch(self, positions: I64, simple: NDArray[np.bool_], interface: I64) -> PacketBatch:
+        """Packet blocks at `positions`, each with the number of its interface."""
         source, order = self._source, self._order
-        positions = np.array([row[0] for row in self._rows], np.int64)
-        kinds = np.array([row[1] for row in self._rows], np.int64)
-        simple = kinds == _SIMPLE
         length = _words(source, positions, 4, order)
-        interface = _words(source, positions, 8, order)
-        if (kinds == _PACKET).any():
-            half = np.ndarray((len(source.array) - 1,), order + "u2", source.memory, 0, (1,))
-            interface = np.where(kinds == _PACKET, half[positions + 8].astype(np.int64), interface)
-        interface = np.where(simple, 0, interface)
-        if int(interface.max()) >= len(self._interfaces):
-            raise self._damage(int(positions[interface.argmax()]), "names an unknown interface")
         columns = np.array([(i.link_type, i.snap_length) for i in self._interfaces], np.int64)
         # A simple packet block has no captured length: it is the interface's snap length at most.
         wire = np.where(
@@ -365,7 +327,7 @@ class _PcapngWalker:
         high = _words(source, positions, 12, order)
         low = _words(source, np.where(simple, positions - 4, positions), 16, order)
         at_ns = np.where(simple, 0, self._at_ns(interface, high, low))
-        batch = PacketBatch(
+        return PacketBatch(
             buffer=source.array,
             first=self._first,
             start=start,
@@ -374,21 +336,27 @@ class _PcapngWalker:
             at_ns=at_ns,
             link_type=columns[interface, 0].astype(np.int32),
         )
-        self._first += len(self._rows)
-        self._rows = []
-        return batch
 
     def _at_ns(self, interface: I64, high: I64, low: I64) -> I64:
-        """Timestamps in the units of each packet's interface, as nanoseconds since the epoch."""
-        units = high << 32 | low
+        """Timestamps in the units of each packet's interface, as nanoseconds since the epoch.
+
+        Those before it, or beyond what 63 bits hold, become the nearest that can be told.
+        """
+        units = high.astype(np.uint64) << np.uint64(32) | low.astype(np.uint64)
         at_ns = np.zeros(len(units), np.int64)
         for number in np.unique(interface).tolist():
             rows = interface == number
             per_second = self._interfaces[number].units_per_second
-            whole, part = units[rows] // per_second, units[rows] % per_second
             if per_second <= 1_000_000_000:
-                ns = part * 1_000_000_000 // per_second
+                whole, part = np.divmod(units[rows], np.uint64(per_second))
             else:
-                ns = (part.astype(object) * 1_000_000_000 // per_second).astype(np.int64)
-            at_ns[rows] = (whole + self._interfaces[number].offset_s) * 1_000_000_000 + ns
+                exact = units[rows].astype(object) * 1_000_000_000 // per_second
+                whole, part = np.divmod(exact.astype(np.uint64), np.uint64(1_000_000_000))
+                per_second = 1_000_000_000
+            seconds = np.minimum(whole, np.uint64(_LATEST_S)).astype(np.int64)
+            offset = min(max(self._interfaces[number].offset_s, -_LATEST_S), _LATEST_S)
+            seconds = np.clip(seconds + offset, 0, _LATEST_S)
+            at_ns[rows] = (
+                seconds * 1_000_000_000 + part.astype(np.int64) * 1_000_000_000 // per_second
+            )
         return at_ns
