@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from wiretape.agent import encapsulations
 from wiretape.agent.fragments import Defragmenter
 
 U8 = NDArray[np.uint8]
@@ -104,6 +105,24 @@ class _Columns:
     addresses: list[U64] = field(default_factory=list)
     """Source high and low, target high and low."""
     skipped: dict[str, int] = field(default_factory=dict)
+    added: list[bytes] = field(default_factory=list)
+    added_bytes: int = 0
+
+    def place(self, row: int, data: bytes) -> None:
+        """The row goes on in `data`, which will lie behind the buffer once `settle` is called."""
+        self.at[row] = len(self.buffer) + self.added_bytes
+        self.added.append(data)
+        self.added_bytes += len(data)
+        self.end[row] = self.wire_end[row] = len(self.buffer) + self.added_bytes
+
+    def settle(self) -> None:
+        """Appends what was placed: once for a layer, as it copies the buffer."""
+        if self.added:
+            added = np.frombuffer(b"".join(self.added), np.uint8)
+            self.buffer = np.concatenate([self.buffer, added])
+            self.added.clear()
+            self.added_bytes = 0
+            self.view()
 
     def view(self) -> None:
         """(Re)makes the overlapping big-endian views that gather a field at any byte position."""
@@ -154,6 +173,7 @@ class Decoder:
             for kind in np.unique(kinds).tolist():
                 rows = active[kinds == kind]
                 self._peel(columns, kind, rows, batch.at_ns)
+            columns.settle()
         else:
             columns.skip(np.flatnonzero((columns.next < _DONE) & (columns.next != _TCP)), "nested")
         return Decoded(_segments(columns, batch), columns.skipped)
@@ -174,7 +194,7 @@ class Decoder:
         elif kind >= _IP_PROTOCOL:
             self._ip_protocol(columns, kind - _IP_PROTOCOL, rows, at_ns)
         else:
-            columns.skip(rows, "not_ip")
+            _peel_singly(columns, rows, encapsulations.by_ethernet_type(kind), "not_ip")
 
     def _ipv4(self, columns: _Columns, rows: Rows, at_ns: I64) -> None:
         """RFC 791 §3.1. A total length of 0 means that segmentation was offloaded."""
@@ -225,10 +245,7 @@ class Decoder:
         if whole is None:
             columns.skip(one, "ip_fragment")
             return
-        columns.at[row] = len(columns.buffer)
-        columns.buffer = np.concatenate([columns.buffer, np.frombuffer(whole, np.uint8)])
-        columns.end[row] = columns.wire_end[row] = len(columns.buffer)
-        columns.view()
+        columns.place(row, whole)
 
     def _ip_protocol(self, columns: _Columns, protocol: int, rows: Rows, at_ns: I64) -> None:
         if protocol in (0, 43, 60, 135, 139, 140):  # options and routing (RFC 8200 §4)
@@ -248,7 +265,7 @@ class Decoder:
         elif protocol == 41:  # IPv6 in IP (RFC 4213)
             columns.next[rows] = _IPV6
         else:
-            columns.skip(rows, "not_tcp")
+            _peel_singly(columns, rows, encapsulations.by_ip_protocol(protocol), "not_tcp")
 
     def _ipv6_fragments(self, columns: _Columns, rows: Rows, at_ns: I64) -> None:
         """RFC 8200 §4.5; an atomic fragment (RFC 6946) is the whole datagram."""
@@ -298,7 +315,24 @@ def _link(columns: _Columns, link_type: int, rows: Rows) -> None:
         columns.next[rows] = known
         columns.at[rows] = at + 4
     else:
-        columns.skip(rows, f"link_type_{link_type}")
+        peel = encapsulations.by_link_type(link_type)
+        _peel_singly(columns, rows, peel, f"link_type_{link_type}")
+
+
+def _peel_singly(
+    columns: _Columns, rows: Rows, peel: encapsulations.Peel | None, reason: str
+) -> None:
+    """Peels packet by packet; those that hold no IP packet are skipped for `reason`."""
+    if peel is None:
+        columns.skip(rows, reason)
+        return
+    for row in rows.tolist():
+        inner = peel(columns.buffer[columns.at[row] : columns.end[row]].tobytes())
+        if inner is None:
+            columns.skip(np.array([row], np.intp), reason)
+        else:
+            columns.next[row] = _RAW_IP
+            columns.place(row, inner)
 
 
 def _vlan(columns: _Columns, rows: Rows) -> None:
