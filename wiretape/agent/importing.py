@@ -11,7 +11,6 @@ from types import FrameType
 
 from wiretape.agent.config import ImportConfig
 from wiretape.agent.ledger import Ledger
-from wiretape.agent.packets import PacketBatch
 from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.sources.pcap_file import CaptureError, CaptureFile, open_capture
 from wiretape.exchange.endpoints import endpoint_text
@@ -30,10 +29,18 @@ class Outcome:
 
 
 class Interruption:
-    """SIGINT and SIGTERM: noted, and raised only where waiting for input (so no batch is torn)."""
+    """SIGINT and SIGTERM: noted, and raised only in its `with`, where input is waited for."""
 
     def __init__(self) -> None:
         self.happened = False
+        self.waiting = False
+
+    def __enter__(self) -> None:
+        if self.happened:
+            raise KeyboardInterrupt
+        self.waiting = True
+
+    def __exit__(self, *unused: object) -> None:
         self.waiting = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -63,13 +70,17 @@ def import_captures(config: ImportConfig, say: Callable[[str], None]) -> Outcome
     # Nothing here makes cycles: the collector would walk over live connections again and again.
     gc.freeze()
     gc.set_threshold(200_000, 50, 50)
-    captures = _open_all(config, outcome, say)
-    try:
-        if captures:
-            _import_opened(config, captures, outcome, say)
-    finally:
-        for _, capture in captures:
-            capture.close()
+    with _interruptible() as interruption:
+        captures = _open_all(config, interruption, outcome, say)
+        try:
+            if captures:
+                _import_opened(config, captures, interruption, outcome, say)
+        finally:
+            for _, capture in captures:
+                capture.close()
+        if interruption.happened and not captures:
+            say("interrupted before anything was read")
+            outcome.exit_code = INTERRUPTED
     outcome.ledger.seconds = (time.monotonic_ns() - started_ns) / 1e9
     if outcome.exit_code != USAGE:
         _write_summary(config, outcome, say)
@@ -77,13 +88,18 @@ def import_captures(config: ImportConfig, say: Callable[[str], None]) -> Outcome
 
 
 def _open_all(
-    config: ImportConfig, outcome: Outcome, say: Callable[[str], None]
+    config: ImportConfig,
+    interruption: Interruption,
+    outcome: Outcome,
+    say: Callable[[str], None],
 ) -> list[tuple[str, CaptureFile]]:
     captures = []
     for name in config.captures:
         try:
-            captures.append((name, open_capture(name)))
+            captures.append((name, open_capture(name, waiting=interruption)))
         except CaptureError as error:
+            if interruption.happened:
+                break
             say(f"{_shown(name)}: {error}")
             outcome.exit_code = UNREADABLE
     return captures
@@ -92,25 +108,22 @@ def _open_all(
 def _import_opened(
     config: ImportConfig,
     captures: list[tuple[str, CaptureFile]],
+    interruption: Interruption,
     outcome: Outcome,
     say: Callable[[str], None],
 ) -> None:
-    try:
-        writer = RecordingWriter(config.output, force=config.force)
-    except RecordingError as error:
-        say(str(error))
-        outcome.exit_code = USAGE
-        return
     pipeline = Pipeline("pcap", config.max_content_bytes, config.services, config.fast)
     outcome.ledger = pipeline.ledger
     try:
-        with writer, _interruptible() as interruption:
+        with RecordingWriter(config.output, force=config.force) as writer:
             for name, capture in captures:
                 try:
-                    _read(capture, pipeline, writer, interruption)
+                    for batch in capture.batches(pipeline.ledger.packets):
+                        writer.write_records(pipeline.feed(batch))
                 except CaptureError as error:
-                    say(f"{_shown(name)}: {error}; everything before it was imported")
-                    outcome.exit_code = UNREADABLE
+                    if not interruption.happened:
+                        say(f"{_shown(name)}: {error}; everything before it was imported")
+                        outcome.exit_code = UNREADABLE
                 if interruption.happened:
                     say("interrupted; what was read until then was imported")
                     outcome.exit_code = INTERRUPTED
@@ -119,30 +132,12 @@ def _import_opened(
         outcome.recorded = True
         for service in sorted(pipeline.unseen_services):
             say(f"--service {endpoint_text(*service)}: no exchange went there")
+    except RecordingError as error:
+        say(str(error))
+        outcome.exit_code = USAGE
     except OSError as error:
-        say(f"{writer.path}: {error.strerror}; what was written before it can be read")
+        say(f"{config.output}: {error.strerror}; what was written before it can be read")
         outcome.exit_code = FAILED
-
-
-def _read(
-    capture: CaptureFile, pipeline: Pipeline, writer: RecordingWriter, interruption: Interruption
-) -> None:
-    batches = capture.batches(pipeline.ledger.packets)
-    while not interruption.happened:
-        batch = _next(batches, interruption)
-        if batch is None:
-            return
-        writer.write_records(pipeline.feed(batch))
-
-
-def _next(batches: Iterator[PacketBatch], interruption: Interruption) -> PacketBatch | None:
-    interruption.waiting = True
-    try:
-        return next(batches, None)
-    except KeyboardInterrupt:
-        return None
-    finally:
-        interruption.waiting = False
 
 
 def _write_summary(config: ImportConfig, outcome: Outcome, say: Callable[[str], None]) -> None:

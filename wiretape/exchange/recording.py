@@ -168,7 +168,7 @@ def read_recording(path: Path | str) -> RecordingReader:
 
 
 class RecordingWriter:
-    """Writes a new recording. Raises RecordingError where it cannot be made.
+    """Writes a new recording. Raises RecordingError where it cannot be made, OSError where written.
 
     `path` ending in "/" makes a directory. An existing one is replaced only with `force`. The file
     is readable by its owner alone: exchanges hold secrets.
@@ -193,7 +193,11 @@ class RecordingWriter:
         )
         for declaration in (*self._schemas, *self._channels):
             declaration.write(builder)
-        self._write(MAGIC + builder.end())
+        try:
+            self._write(MAGIC + builder.end())
+        except OSError:
+            os.close(self._file)
+            raise
 
     def _claim(self, path: Path, force: bool) -> None:
         try:

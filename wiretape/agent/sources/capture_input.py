@@ -3,11 +3,13 @@
 import gzip
 import io
 import zlib
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import zstandard
 
+Waiting = AbstractContextManager[object]
 _READ_BYTES = 1 << 20
 _ZSTD_INPUT_BYTES = 4096
 """One step of decompression; 32,000 times as much may come out of it."""
@@ -24,9 +26,11 @@ class CaptureError(Exception):
 class CaptureInput:
     """The buffer: `data[begin:end]` is read and not yet walked, `base` its place in the capture."""
 
-    def __init__(self, stream: io.BufferedReader, size: int) -> None:
-        """`size`: bytes of the buffer."""
-        self._stream = _decompressed(stream)
+    def __init__(self, stream: io.BufferedReader, size: int, waiting: Waiting) -> None:
+        """`size`: bytes of the buffer; every read, which may take long, is done in `waiting`."""
+        self._file = stream
+        self._stream: io.BufferedIOBase | None = None
+        self._waiting = waiting
         self.memory = bytearray(size)
         self.array = np.frombuffer(self.memory, np.uint8)
         self.begin = self.end = self.base = 0
@@ -53,7 +57,13 @@ class CaptureInput:
     def _read(self, view: memoryview) -> int:
         """Reads once; 0 at the end of what can be read."""
         try:
-            return self._stream.readinto1(view)
+            with self._waiting:
+                if self._stream is None:
+                    self._stream = _decompressed(self._file)
+                    # Asked for more than it holds, the reader would wait, and lose that to an
+                    # interrupt.
+                    view = view[: len(self._file.peek(1))]
+                return self._stream.readinto1(view)
         except KeyboardInterrupt:
             pass
         except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:

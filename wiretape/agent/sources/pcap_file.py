@@ -7,7 +7,7 @@ batch, so memory does not grow with the file; memory maps would, as their pages 
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiretape.agent.packets import I64, PacketBatch
-from wiretape.agent.sources.capture_input import CaptureError, CaptureInput
+from wiretape.agent.sources.capture_input import CaptureError, CaptureInput, Waiting
 
 __all__ = ["CaptureError", "CaptureFile", "open_capture"]
 
@@ -45,15 +45,20 @@ class _Interface(NamedTuple):
     offset_s: int
 
 
-def open_capture(name: str, batch_bytes: int = BATCH_BYTES) -> "CaptureFile":
-    """Opens the capture `name`, "-" for standard input. Raises CaptureError."""
-    return CaptureFile(name, batch_bytes)
+def open_capture(
+    name: str, batch_bytes: int = BATCH_BYTES, waiting: Waiting | None = None
+) -> "CaptureFile":
+    """Opens the capture `name`, "-" for standard input. Raises CaptureError.
+
+    A KeyboardInterrupt raised in `waiting` ends the capture where it is.
+    """
+    return CaptureFile(name, batch_bytes, waiting or nullcontext())
 
 
 class CaptureFile:
     """One capture; `batches` walks it once. Close it, or use it in a `with`."""
 
-    def __init__(self, name: str, batch_bytes: int) -> None:
+    def __init__(self, name: str, batch_bytes: int, waiting: Waiting) -> None:
         self.name = name
         self._stack = ExitStack()
         try:
@@ -61,7 +66,7 @@ class CaptureFile:
                 stream = self._stack.enter_context(os.fdopen(os.dup(0), "rb"))
             else:
                 stream = self._stack.enter_context(Path(name).open("rb"))  # noqa: SIM115
-            self._input = CaptureInput(stream, batch_bytes)
+            self._input = CaptureInput(stream, batch_bytes, waiting)
             self._input.need(4)
             if not self._input.end:
                 raise self._input.failure or CaptureError("is empty")
