@@ -113,6 +113,9 @@ class Flows:
         key: bytes = self._key[self.first_row[flow]].tobytes()
         return key
 
+    def flags_of_first_row(self, flow: int) -> int:
+        return int(self._segments.flags[self.first_row[flow]])
+
     def rows(self, flow: int) -> I64:
         """The flow's rows in capture order."""
         return self._by_flow[self.bounds[flow] : self.bounds[flow + 1]]

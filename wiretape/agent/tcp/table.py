@@ -11,7 +11,7 @@ from operator import attrgetter
 import numpy as np
 
 from wiretape.agent.ledger import Ledger, count
-from wiretape.agent.packets import I64, SYN, Segments
+from wiretape.agent.packets import ACK, I64, SYN, Segments
 from wiretape.agent.tcp.connection import NEVER, Connection, Endpoints, Sink
 from wiretape.agent.tcp.grouping import Flows
 from wiretape.agent.tcp.half import distance
@@ -243,6 +243,8 @@ def _continues(flows: Flows, flow: int, connection: Connection | None, now: int)
     client, server = 2 * flow, 2 * flow + 1
     syns = flows.half_syn[client] + flows.half_syn[server]
     if syns == 2:
+        if flows.flags_of_first_row(flow) & (SYN | ACK) != SYN:
+            return False  # what stands before SYN may belong to the connection before
         if connection is not None and not (
             connection.closed
             and connection.is_replaced_by(0, flows.half_seq[client])
