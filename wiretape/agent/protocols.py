@@ -7,6 +7,7 @@ acknowledges the responses its sender had. What they leave open stays unpaired.
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Protocol
 
 from wiretape.exchange.http1 import (
@@ -57,14 +58,12 @@ class HttpConversation:
         recorder: Recorder,
         sections: Sections,
         max_content_bytes: int,
-        synchronized: tuple[bool, bool],
+        synchronized: bool,
     ) -> None:
-        """`sides` are client's and server's; `synchronized`: whether each queue begins where the
-        connection did."""
-        self.requests = RequestReader(requests, self, sections, max_content_bytes, synchronized[0])
-        self.responses = ResponseReader(
-            responses, self, sections, max_content_bytes, synchronized[1]
-        )
+        """`sides` are client's and server's; `synchronized`: the queues begin where the connection
+        did."""
+        self.requests = RequestReader(requests, self, sections, max_content_bytes, synchronized)
+        self.responses = ResponseReader(responses, self, sections, max_content_bytes, synchronized)
         self._client, self._server = sides
         self._recorder = recorder
         self.pending: deque[Message] = deque()
@@ -95,11 +94,12 @@ class HttpConversation:
             self.pump()
         if self._early is not None:
             self._finish_early()
-        for request in list(self.pending):
-            self._retire(request)
-        if self._interim:
-            self._record(None, self._interim, None)
-            self._interim = []
+        interim, self._interim = self._interim, []
+        if interim and not self.pending:
+            self._record(None, interim, None)
+        while self.pending:
+            self._record(self.pending.popleft(), interim, None)
+            interim = []
 
     def release(self) -> None:
         """The connection is closed and accounted for."""
@@ -137,10 +137,13 @@ class HttpConversation:
 
     def response_finished(self, response: Message, request: Message | None) -> None:
         self._answered_end = response.end
+        final = not response.interim
+        if final and request is not None and self.pending[0] is not request:
+            self._retire_until(request, response.packet)
         if (
             request is not None
             and request.parts is not None
-            and response.status >= 200
+            and final
             and not (request.takes_over or response.gapped or self._interim)
         ):
             self.pending.popleft()
@@ -148,14 +151,13 @@ class HttpConversation:
             return
         if response.gapped:
             self._floor = max(self._floor, response.packet)
-        if 100 <= response.status < 200 and response.status != 101:
+        if not final:
             self._interim.append(response)
             return
         interim, self._interim = self._interim, []
         if request is None:
             self._record(None, interim, response)
             return
-        assert self.pending[0] is request, "responses answer the oldest request"
         self.pending.popleft()
         if request.takes_over:
             self._take_over(request, response)
@@ -199,17 +201,14 @@ class HttpConversation:
         if not together or (len(together) > 1 and self.responses.lost_end > sent_at):
             return None
         chosen = together[0]
-        while self.pending[0] is not chosen:
-            if not self.pending[0].finished:
-                return None
-            self._retire(self.pending[0])
-        return chosen
+        skipped = takewhile(lambda request: request is not chosen, self.pending)
+        return chosen if all(request.finished for request in skipped) else None
 
-    def _retire(self, request: Message) -> None:
-        """Records a request whose response was never seen."""
-        self.pending.remove(request)
-        interim, self._interim = self._interim, []
-        self._record(request, interim, None)
+    def _retire_until(self, answered: Message, packet: int) -> None:
+        """Records the requests whose responses were lost before that to `answered` was seen."""
+        while self.pending[0] is not answered:
+            request = self.pending.popleft()
+            self._recorder.exchange(max(packet, request.packet, self._floor), request, (), None)
 
     def _finish_early(self) -> None:
         assert self._early is not None, "no early response"

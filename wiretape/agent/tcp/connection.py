@@ -91,8 +91,8 @@ class Connection:
 
     __slots__ = (
         "_conversation", "_endpoints", "_hole_bytes", "_how", "_ids", "_message_bytes", "_scanned",
-        "_sink", "client", "closed", "due_ns", "forget_ns", "halves", "last_ns", "opened_at_ns",
-        "opened_packet", "ordinal", "reset_ns", "undecoded",
+        "_sink", "client", "closed", "due_ns", "forget_ns", "halves", "last_ns", "midstream",
+        "opened_at_ns", "opened_packet", "ordinal", "reset_ns", "undecoded",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +108,8 @@ class Connection:
         self.halves = HalfConnection(), HalfConnection()
         self.client = -1
         """Direction that the client sends; -1 while unknown."""
+        self.midstream = True
+        """No SYN came before the first byte: the capture began after the connection did."""
         self.reset_ns = -1
         self.closed = False
         self.forget_ns = NEVER
@@ -149,9 +151,9 @@ class Connection:
         """A SYN: the side's next byte has the number after it."""
         half = self.halves[direction]
         if not half.started:
-            half.start((seq + 1) % _MODULUS, midstream=False)
-        elif half.next == 0:
-            half.midstream = False
+            half.start((seq + 1) % _MODULUS)
+        if not any(each.payload_bytes for each in self.halves):
+            self.midstream = False
         if self.client < 0:
             self.client = 1 - direction if with_ack else direction
 
@@ -177,9 +179,9 @@ class Connection:
             self.synchronize(direction, seq, bool(flags & ACK))
             seq = (seq + 1) % _MODULUS
         elif not half.started and not (flags & RST and not payload):
-            half.start(seq, midstream=True)
+            half.start(seq)
         if flags & ACK and not peer.started:
-            peer.start(ack, midstream=not flags & SYN)
+            peer.start(ack)
         if payload or missing > 0:
             half.segment(seq, payload, missing, at_ns, ack, packet, clock)
         if flags & FIN:
@@ -250,7 +252,7 @@ class Connection:
             self,
             self._sink.sections,
             self._sink.max_content_bytes,
-            (not client.midstream, not server.midstream),
+            not self.midstream,
         )
         return True
 
@@ -375,7 +377,7 @@ class Connection:
                 server,
                 self.opened_at_ns,
                 self._sink.source,
-                self.halves[first].midstream,
+                self.midstream,
                 endpoints.vlans,
             )
             role = self._sink.role_of(client, server)

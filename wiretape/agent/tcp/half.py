@@ -11,7 +11,7 @@ from typing import NamedTuple
 from wiretape.exchange.stream import ByteQueue, Hole, Run
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
-LOST, SNAPLEN, MIDSTREAM = int(pb.Gap.LOST), int(pb.Gap.SNAPLEN), int(pb.Gap.MIDSTREAM)
+LOST, SNAPLEN = int(pb.Gap.LOST), int(pb.Gap.SNAPLEN)
 
 ACKNOWLEDGED_HOLE_NS = 1_000_000_000
 """The peer has the bytes, so nobody will send them again: only the capture's own disorder could
@@ -54,14 +54,13 @@ class HalfConnection:
 
     __slots__ = (
         "_pending", "_pending_bytes", "acked", "beyond_limits_bytes", "delivered_bytes",
-        "fin", "gap_bytes", "hole_since_ns", "initial_seq", "midstream", "next", "next_seq",
+        "fin", "gap_bytes", "hole_since_ns", "initial_seq", "next", "next_seq",
         "overlapping_bytes", "payload_bytes", "queue", "retransmitted_bytes", "started",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.queue = ByteQueue()
         self.started = False
-        self.midstream = False
         self.next = 0
         """Offset of the next byte to deliver."""
         self.next_seq = 0
@@ -83,10 +82,9 @@ class HalfConnection:
         self._pending: list[_Pending] = []
         self._pending_bytes = 0
 
-    def start(self, seq: int, midstream: bool) -> None:
+    def start(self, seq: int) -> None:
         """The next byte to come has sequence number `seq`."""
         self.started = True
-        self.midstream = midstream
         self.initial_seq = self.next_seq = seq
 
     def offset_of(self, seq: int) -> int:

@@ -34,12 +34,12 @@ METHODS = frozenset(
 """Methods that may open a request whose line has no version: any token would let other
 line-based protocols (SMTP, FTP, IRC) pass as HTTP/0.9."""
 
-START_OF_REQUEST = re.compile(TOKEN + rb" [^\r\n]{1,65535}? HTTP/\d\.\d *\r?\n")
+START_OF_REQUEST = re.compile(TOKEN + rb" \S{1,65535} HTTP/\d\.\d *\r?\n")
 START_OF_RESPONSE = re.compile(rb"HTTP/\d\.\d [1-9]\d\d[ \r\n]")
 """What a message must begin with where the reader has lost its place: stricter than at a place
 where a message has to begin."""
 
-_REQUEST_PREFIX = re.compile(TOKEN + rb"(?: [^\r\n]{0,65535}\r?)?\Z")
+_REQUEST_PREFIX = re.compile(TOKEN + rb"(?: \S{0,65535}(?: [HTP/\d. ]{0,16}\r?)?)?\Z")
 
 
 class RequestLine(NamedTuple):

@@ -83,11 +83,11 @@ class SectionReader:
     def _parse(self, section: bytes) -> FieldSection:
         fields = FieldSection()
         lines = section.split(b"\r\n")
-        if not lines[-1]:
+        ends_in_crlf = not lines[-1]
+        if ends_in_crlf:
             lines.pop()
-        else:
-            fields.canonical = False  # its last line does not end in CRLF
-        if section.count(b"\n") != len(lines) or b"\r\n " in section or b"\r\n\t" in section:
+        one_each = section.count(b"\n") == len(lines) and ends_in_crlf
+        if not one_each or b"\r\n " in section or b"\r\n\t" in section:
             lines = self._irregular_lines(section, fields)
         plain = self._plain
         encoded = []

@@ -34,6 +34,11 @@ class Message:
         return self.parts is not None
 
     @property
+    def interim(self) -> bool:
+        """A 1xx response that a final one follows; 101 ends HTTP (RFC 9110 §15.2)."""
+        return 100 <= self.status < 200 and self.status != 101
+
+    @property
     def encoded(self) -> tuple[tuple[bytes, ...], int]:
         assert self.parts is not None, "message is still being read"
         return self.parts, self.size

@@ -89,7 +89,7 @@ class MessageParser:
         return 0, 0
 
     def response_finished(self, response: Message, request: Message | None) -> None:
-        if response.status >= 200 or response.status in (0, 101):
+        if not response.interim:
             if request is not None:
                 self.pending.popleft()
             if response.status == 101:

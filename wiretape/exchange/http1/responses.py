@@ -227,7 +227,7 @@ class ResponseReader(Reader):
         """HTTP/0.9 (RFC 1945 §6): content alone, up to the end of the connection."""
         queue = self.queue
         if request is None or request.version != b"0.9":
-            self._lose("no-http" if request is None else "no-status-line")
+            self._lose(self._foreign(queue.data, queue.pos))
             return True
         message = self._begin(queue.pos)
         message.version = b"0.9"
