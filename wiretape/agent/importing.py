@@ -12,6 +12,7 @@ from types import FrameType
 from wiretape.agent.config import ImportConfig
 from wiretape.agent.ledger import Ledger
 from wiretape.agent.pipeline import Pipeline
+from wiretape.agent.progress import progress_bar
 from wiretape.agent.sources.pcap_file import CaptureError, CaptureFile, open_capture
 from wiretape.exchange.endpoints import endpoint_text
 from wiretape.exchange.recording import RecordingError, RecordingWriter
@@ -118,8 +119,10 @@ def _import_opened(
         with RecordingWriter(config.output, force=config.force) as writer:
             for name, capture in captures:
                 try:
-                    for batch in capture.batches(pipeline.ledger.packets):
-                        writer.write_records(pipeline.feed(batch))
+                    with progress_bar(capture.size) as progressed:
+                        for batch in capture.batches(pipeline.ledger.packets):
+                            writer.write_records(pipeline.feed(batch))
+                            progressed(capture.position)
                 except CaptureError as error:
                     if not interruption.happened:
                         say(f"{_shown(name)}: {error}; everything before it was imported")

@@ -6,6 +6,7 @@ batch, so memory does not grow with the file; memory maps would, as their pages 
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -66,6 +67,7 @@ class CaptureFile:
                 stream = self._stack.enter_context(os.fdopen(os.dup(0), "rb"))
             else:
                 stream = self._stack.enter_context(Path(name).open("rb"))  # noqa: SIM115
+            self._stream = stream
             self._input = CaptureInput(stream, batch_bytes, waiting)
             self._input.need(4)
             if not self._input.end:
@@ -78,6 +80,17 @@ class CaptureFile:
         except CaptureError:
             self.close()
             raise
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the file, compressed as it is; None for what has no size, such as a pipe."""
+        status = os.fstat(self._stream.fileno())
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    @property
+    def position(self) -> int:
+        """How many of them were read."""
+        return self._stream.tell() if self.size is not None else self._input.base + self._input.end
 
     def close(self) -> None:
         self._stack.close()
