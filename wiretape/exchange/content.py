@@ -5,17 +5,23 @@ A recording keeps contents as they were sent; this is for showing and comparing 
 
 import zlib
 from collections.abc import Callable, Iterable
-from io import BytesIO
 
 import zstandard
 
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
 MAX_DECODED = 256 << 20
+_ZSTD_STEP = 4096
+"""Bytes decompressed at once, which bounds what comes out before the limit is noticed."""
 
 
 class ContentError(Exception):
     """The content is not what its coding says, or decodes beyond the limit."""
+
+
+class _TooLongError(ContentError):
+    def __init__(self) -> None:
+        super().__init__("decodes to more than the limit")
 
 
 def field_value(fields: Iterable[pb.Field], name: bytes) -> bytes:
@@ -50,7 +56,7 @@ def _inflate(data: bytes, limit: int, window: int) -> bytes:
             raise ContentError(str(error)) from error
         limit -= len(piece)
         if limit < 0 or decoder.unconsumed_tail:
-            raise ContentError("decodes to more than the limit")
+            raise _TooLongError
         if not decoder.eof:
             raise ContentError("ends in the middle")
         out.append(piece)
@@ -66,21 +72,33 @@ def _deflate(data: bytes, limit: int) -> bytes:
     """zlib as RFC 9110 §8.4.1.2 says, or the bare deflate that some servers send."""
     try:
         return _inflate(data, limit, 15)
+    except _TooLongError:
+        raise
     except ContentError:
         return _inflate(data, limit, -15)
 
 
 def _zstd(data: bytes, limit: int) -> bytes:
+    """One or more frames."""
+    out: list[bytes] = []
+    position = 0
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
     try:
-        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
-            BytesIO(data), read_across_frames=True
-        ) as reader:
-            out: bytes = reader.read(limit + 1)
+        while position < len(data) or not position:
+            frame = decompressor.decompressobj()
+            while not frame.eof:
+                if position >= len(data):
+                    raise ContentError("ends in the middle")
+                piece = frame.decompress(data[position : position + _ZSTD_STEP])
+                position += _ZSTD_STEP
+                limit -= len(piece)
+                if limit < 0:
+                    raise _TooLongError
+                out.append(piece)
+            position = min(position, len(data)) - len(frame.unused_data)
     except zstandard.ZstdError as error:
         raise ContentError(str(error)) from error
-    if len(out) > limit:
-        raise ContentError("decodes to more than the limit")
-    return out
+    return b"".join(out)
 
 
 _DECODERS: dict[bytes, Callable[[bytes, int], bytes]] = {

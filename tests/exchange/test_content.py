@@ -1,0 +1,93 @@
+"""Content codings are undone, within limits."""
+
+import gzip
+import zlib
+
+import pytest
+import zstandard
+
+from wiretape.exchange.content import ContentError, decode_content, field_value
+from wiretape.exchange.v1 import exchange_pb2 as pb
+
+TEXT = b"some text, some text, some text. " * 50
+RAW = zlib.compressobj(wbits=-15)
+BARE = RAW.compress(TEXT) + RAW.flush()
+
+CODED = [
+    ("gzip", gzip.compress(TEXT)),
+    ("x-gzip", gzip.compress(TEXT)),
+    (" GZIP ", gzip.compress(TEXT)),
+    ("gzip", gzip.compress(TEXT[:100]) + gzip.compress(TEXT[100:])),
+    ("gzip", gzip.compress(TEXT) + bytes(7)),
+    ("deflate", zlib.compress(TEXT)),
+    ("deflate", BARE),
+    ("zstd", zstandard.compress(TEXT)),
+    ("zstd", zstandard.compress(TEXT[:100]) + zstandard.compress(TEXT[100:])),
+    ("identity", TEXT),
+    ("", TEXT),
+    ("deflate, gzip", gzip.compress(zlib.compress(TEXT))),
+    ("gzip,, identity", gzip.compress(TEXT)),
+]
+
+
+@pytest.mark.parametrize(("coding", "data"), CODED)
+def test_decoded(coding: str, data: bytes) -> None:
+    assert decode_content(data, coding) == TEXT
+    assert decode_content(data, coding.encode()) == TEXT
+
+
+@pytest.mark.parametrize("coding", ["br", "compress", "gzip, nonsense", "\x00"])
+def test_unknown_coding(coding: str) -> None:
+    with pytest.raises(ContentError, match="unknown content coding"):
+        decode_content(TEXT, coding)
+
+
+WHOLE = [(c, d) for c, d in CODED if c in ("gzip", "deflate", "zstd") and d[-7:] != bytes(7)]
+
+
+@pytest.mark.parametrize(("coding", "data"), WHOLE)
+def test_cut_anywhere_is_an_error_or_whole_members(coding: str, data: bytes) -> None:
+    for cut in range(len(data)):
+        try:
+            out = decode_content(data[:cut], coding)
+        except ContentError:
+            continue
+        assert out == TEXT[:100], cut
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+@pytest.mark.parametrize("data", [b"nonsense", b"\x00", b"\xff" * 40, b"\x1f\x8b\x08\x00"])
+def test_broken(coding: str, data: bytes) -> None:
+    with pytest.raises(ContentError):
+        decode_content(data, coding)
+
+
+BOMB = bytes(50 << 20)
+
+
+@pytest.mark.parametrize(
+    ("coding", "data"),
+    [
+        ("gzip", gzip.compress(BOMB, 1)),
+        ("deflate", zlib.compress(BOMB, 1)),
+        ("zstd", zstandard.compress(BOMB)),
+        ("gzip", gzip.compress(b"") * 3 + gzip.compress(bytes(2000))),
+    ],
+)
+def test_bombs_stop_at_the_limit(coding: str, data: bytes) -> None:
+    with pytest.raises(ContentError, match="limit"):
+        decode_content(data, coding, 1000)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+def test_the_limit_itself_is_allowed(coding: str) -> None:
+    encode = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstandard.compress}[coding]
+    assert decode_content(encode(TEXT), coding, len(TEXT)) == TEXT
+    with pytest.raises(ContentError, match="limit"):
+        decode_content(encode(TEXT), coding, len(TEXT) - 1)
+
+
+def test_field_value_joins_repeats() -> None:
+    fields = [pb.Field(name=b"X", value=b"a"), pb.Field(name=b"y"), pb.Field(name=b"x", value=b"b")]
+    assert field_value(fields, b"x") == b"a, b"
+    assert field_value(fields, b"z") == b""
