@@ -35,7 +35,6 @@ _MESSAGE = Struct("<BQHIQQ")
 """Opcode, length, channel, sequence, log time, publish time."""
 _MESSAGE_FIXED = _MESSAGE.size - 9
 _RECORD = Struct("<BQ")
-_MAX_RECORD_BYTES = 1 << 34
 
 
 class RecordingError(Exception):
@@ -108,6 +107,7 @@ class RecordingReader:
 
     def _messages(self, file: Path, stream: BinaryIO, channel: int) -> Iterator[bytes]:
         position = len(MAGIC)
+        size = os.fstat(stream.fileno()).st_size
         while True:
             head = stream.read(_RECORD.size)
             if len(head) < _RECORD.size:
@@ -115,14 +115,12 @@ class RecordingReader:
             opcode, length = _RECORD.unpack(head)
             if opcode == Opcode.FOOTER:
                 return
-            if length > _MAX_RECORD_BYTES:
+            if position + _RECORD.size + length > size:
                 break
             if opcode not in (Opcode.CHUNK, Opcode.MESSAGE):
                 position = stream.seek(length, os.SEEK_CUR)
                 continue
             body = stream.read(length)
-            if len(body) < length:
-                break
             if opcode == Opcode.MESSAGE:
                 if int.from_bytes(body[:2], "little") == channel:
                     yield body[_MESSAGE_FIXED:]
