@@ -1,0 +1,331 @@
+"""The decoder's columns against scapy, which made the packets."""
+
+import ipaddress
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scapy.all import (
+    IP,
+    LLC,
+    SNAP,
+    TCP,
+    UDP,
+    CookedLinux,
+    CookedLinuxV2,
+    Dot1AD,
+    Dot1Q,
+    Ether,
+    IPOption_NOP,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+    Loopback,
+    Packet,
+    Raw,
+    fragment,
+    fragment6,
+)
+from tcp_traffic import raw_batch
+
+from wiretape.agent.packets import (
+    ETHERNET,
+    IPV4_ONLY,
+    IPV6_ONLY,
+    LINUX_SLL,
+    LINUX_SLL2,
+    LOOP,
+    NULL,
+    RAW,
+    RAW_BSD,
+    Decoded,
+    Decoder,
+)
+
+V4 = {"src": "10.0.0.1", "dst": "192.168.7.9"}
+V6 = {"src": "2001:db8::1", "dst": "fe80::9"}
+DATA = b"GET / HTTP/1.1\r\n\r\n"
+
+
+def tcp(data: bytes = DATA, **changes: object) -> Packet:
+    return TCP(**{"sport": 40000, "dport": 80, "seq": 7, "ack": 9, "flags": "PA", **changes}) / data
+
+
+def decode(frames: Sequence[bytes], link_type: int = ETHERNET, **columns: object) -> Decoded:
+    return Decoder().decode(raw_batch(frames, link_type=link_type, **columns))  # type: ignore[arg-type]
+
+
+def address(high: int, low: int) -> str:
+    whole = ipaddress.IPv6Address(int(high) << 64 | int(low))
+    return str(whole.ipv4_mapped or whole)
+
+
+def check(decoded: Decoded, packets: Sequence[Packet], data: bytes = DATA) -> None:
+    """Every packet gave one segment, whose columns are what scapy says of it."""
+    s = decoded.segments
+    assert decoded.skipped == {}
+    assert s.packet.tolist() == list(range(len(packets)))
+    for row, packet in enumerate(packets):
+        segment = packet[TCP]
+        network = segment.underlayer
+        while not isinstance(network, IP | IPv6):
+            network = network.underlayer
+        assert address(s.source_high[row], s.source_low[row]) == network.src
+        assert address(s.target_high[row], s.target_low[row]) == network.dst
+        assert (s.source_port[row], s.target_port[row]) == (segment.sport, segment.dport)
+        assert (s.seq[row], s.ack[row]) == (segment.seq, segment.ack)
+        assert s.flags[row] == int(segment.flags) & 0xFF
+        assert s.missing[row] == 0
+        start = int(s.start[row])
+        assert s.buffer[start : start + int(s.length[row])].tobytes() == data
+
+
+def built(packet: Packet) -> Packet:
+    """With lengths and checksums filled in."""
+    made: Packet = type(packet)(bytes(packet))
+    return made
+
+
+LINKS = [
+    (ETHERNET, lambda p: Ether() / p),
+    (LINUX_SLL, lambda p: CookedLinux(proto=0x0800 if IP in p else 0x86DD) / p),
+    (LINUX_SLL2, lambda p: CookedLinuxV2(proto=0x0800 if IP in p else 0x86DD) / p),
+    (RAW, lambda p: p),
+    (RAW_BSD, lambda p: p),
+    (14, lambda p: p),
+    (NULL, lambda p: Loopback(type=2 if IP in p else 30) / p),
+    (NULL, lambda p: Raw((2 if IP in p else 10).to_bytes(4, "big")) / p),
+    (LOOP, lambda p: Raw((2 if IP in p else 24).to_bytes(4, "big")) / p),
+]
+
+
+@pytest.mark.parametrize(("link_type", "over"), LINKS)
+def test_link_types(link_type: int, over: object) -> None:
+    packets = [built(IP(**V4) / tcp()), built(IPv6(**V6) / tcp())]
+    frames = [bytes(over(p)) for p in packets]  # type: ignore[operator]
+    check(decode(frames, link_type), packets)
+
+
+def test_link_types_of_one_ip_version() -> None:
+    v4, v6 = built(IP(**V4) / tcp()), built(IPv6(**V6) / tcp())
+    check(decode([bytes(v4)], IPV4_ONLY), [v4])
+    check(decode([bytes(v6)], IPV6_ONLY), [v6])
+
+
+def test_link_types_of_one_batch() -> None:
+    packet = built(IP(**V4) / tcp())
+    batch = raw_batch([bytes(Ether() / packet), bytes(packet)])
+    batch.link_type = np.array([ETHERNET, RAW], np.int32)
+    check(Decoder().decode(batch), [packet, packet])
+
+
+@pytest.mark.parametrize("link_type", [105, 127, 195, 999])
+def test_unknown_link_type_is_counted(link_type: int) -> None:
+    decoded = decode([bytes(50)], link_type)
+    assert list(decoded.skipped.values()) == [1]
+    assert str(link_type) in next(iter(decoded.skipped))
+
+
+@pytest.mark.parametrize("inner", [IP(**V4), IPv6(**V6)])
+def test_vlans(inner: Packet) -> None:
+    tags = [
+        (Dot1Q(vlan=5),),
+        (Dot1AD(vlan=100), Dot1Q(vlan=200)),
+        (Dot1Q(vlan=1), Dot1Q(vlan=2), Dot1Q(vlan=3), Dot1Q(vlan=4)),
+    ]
+    packets = []
+    for layers in tags:
+        packet = Ether()
+        for layer in layers:
+            packet = packet / layer
+        packets.append(built(packet / inner / tcp()))
+    decoded = decode([bytes(p) for p in packets])
+    check(decoded, packets)
+    assert decoded.segments.vlans.tolist() == [
+        5, 100 << 12 | 200, 1 << 36 | 2 << 24 | 3 << 12 | 4,
+    ]  # fmt: skip
+
+
+def test_snap() -> None:
+    packet = built(
+        Ether() / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(code=0x800) / IP(**V4) / tcp()
+    )
+    frame = bytes(packet)
+    frame = frame[:12] + (len(frame) - 14).to_bytes(2, "big") + frame[14:]
+    check(decode([frame]), [packet])
+
+
+def test_options_of_ip_and_tcp() -> None:
+    packets = [
+        built(Ether() / IP(**V4, options=[IPOption_NOP()] * n) / tcp(options=o))
+        for n in (0, 4, 40)
+        for o in ([], [("MSS", 1460)], [("Timestamp", (1, 2)), ("NOP", None), ("WScale", 7)])
+    ]
+    check(decode([bytes(p) for p in packets]), packets)
+
+
+def test_ipv6_extension_headers() -> None:
+    chains = [
+        IPv6ExtHdrHopByHop(), IPv6ExtHdrDestOpt(), IPv6ExtHdrRouting(addresses=["::1"]),
+        IPv6ExtHdrHopByHop() / IPv6ExtHdrRouting() / IPv6ExtHdrDestOpt(),
+        IPv6ExtHdrFragment(id=3),
+    ]  # fmt: skip
+    packets = [built(Ether() / IPv6(**V6) / chain / tcp()) for chain in chains]
+    check(decode([bytes(p) for p in packets]), packets)
+
+
+def test_ip_in_ip() -> None:
+    packets = [
+        built(Ether() / IP(src="1.1.1.1", dst="2.2.2.2") / IP(**V4) / tcp()),
+        built(Ether() / IP(src="1.1.1.1", dst="2.2.2.2") / IPv6(**V6) / tcp()),
+    ]
+    decoded = decode([bytes(p) for p in packets])
+    check(decoded, packets)
+
+
+def test_padding_of_ethernet_is_no_payload() -> None:
+    packets = [built(Ether() / IP(**V4) / tcp(b"")), built(Ether() / IPv6(**V6) / tcp(b"a"))]
+    for packet, data in zip(packets, (b"", b"a"), strict=True):
+        check(decode([bytes(packet) + bytes(30)]), [packet], data)
+
+
+def test_lengths_of_zero_are_those_of_offloaded_segments() -> None:
+    v4, v6 = built(Ether() / IP(**V4) / tcp()), built(Ether() / IPv6(**V6) / tcp())
+    zero4 = bytes(v4)[:16] + b"\0\0" + bytes(v4)[18:]
+    zero6 = bytes(v6)[:18] + b"\0\0" + bytes(v6)[20:]
+    check(decode([zero4, zero6]), [v4, v6])
+
+
+def test_snapped_packets() -> None:
+    """Wherever the cut is: what was captured of the payload, and how much more was sent."""
+    packet = built(Ether() / IP(**V4) / tcp(options=[("MSS", 1460)]))
+    whole = bytes(packet)
+    header = len(whole) - len(DATA)
+    for cut in range(len(whole)):
+        decoded = decode([whole[:cut]], wire=[len(whole)])
+        s = decoded.segments
+        if cut < 14 + 20 + 20:
+            assert decoded.skipped == {"truncated": 1}, cut
+            assert len(s.packet) == 0
+        else:
+            assert decoded.skipped == {}
+            assert (s.length[0], s.missing[0]) == (
+                max(cut - header, 0), len(DATA) - max(cut - header, 0),
+            ), cut  # fmt: skip
+
+
+MALFORMED = [
+    bytes(Ether() / IP(**V4, ihl=4) / tcp()),
+    bytes(Ether() / IP(**V4, version=5) / tcp()),
+    bytes(Ether() / IP(**V4, len=19) / tcp()),
+    bytes(Ether(type=0x86DD) / IP(**V4) / tcp()),
+    bytes(Ether(type=0x800) / IPv6(**V6) / tcp()),
+    bytes(Ether() / IP(**V4) / tcp(dataofs=4)),
+    bytes(Ether() / IP(**V4) / tcp(dataofs=15)),
+    bytes(Ether() / IP(**V4, len=39) / tcp()),
+    bytes(Ether() / IP(**V4) / UDP() / Raw(b"x")),
+    bytes(Ether(type=0x806) / Raw(bytes(28))),
+    b"",
+    b"\xff" * 13,
+    b"\xff" * 2000,
+    bytes(2000),
+    bytes(Ether() / IPv6(**V6, nh=0) / Raw(bytes(8) * 40)),
+    bytes(Ether() / IPv6(**V6, nh=51) / Raw(bytes([6, 200]) + bytes(30))),
+]
+
+
+@pytest.mark.parametrize("frame", MALFORMED)
+def test_malformed_packets_are_counted_and_disturb_nobody(frame: bytes) -> None:
+    good = built(Ether() / IP(**V4) / tcp())
+    decoded = decode([bytes(good), frame, bytes(good)])
+    assert sum(decoded.skipped.values()) == 1
+    assert decoded.segments.packet.tolist() == [0, 2]
+
+
+def test_sums_hold_for_packets_cut_and_changed_anywhere() -> None:
+    """Every byte of every header set to some value, every length: a segment or a reason."""
+    frames = []
+    for packet in (
+        Ether() / Dot1Q() / IP(**V4) / tcp(),
+        Ether() / IPv6(**V6) / IPv6ExtHdrDestOpt() / tcp(),
+    ):
+        whole = bytes(packet)
+        frames += [whole[:cut] for cut in range(len(whole))]
+        frames += [
+            whole[:at] + bytes([value]) + whole[at + 1 :]
+            for at in range(len(whole))
+            for value in (0, 1, 0x2C, 0x45, 0x7F, 0x86, 0xFF)
+        ]
+    decoded = decode(frames)
+    assert len(decoded.segments.packet) + sum(decoded.skipped.values()) == len(frames)
+    assert (decoded.segments.length >= 0).all()
+    assert (decoded.segments.missing >= 0).all()
+
+
+# -- fragments
+
+BIG = bytes(range(256)) * 20
+
+
+def v4_fragments(ident: int = 5) -> tuple[Packet, list[bytes]]:
+    packet = built(IP(**V4, id=ident) / tcp(BIG))
+    return packet, [bytes(Ether() / p) for p in fragment(packet, 1000)]
+
+
+def v6_fragments(ident: int = 5) -> tuple[Packet, list[bytes]]:
+    packet = IPv6(**V6) / IPv6ExtHdrFragment(id=ident) / tcp(BIG)
+    whole = built(IPv6(**V6) / tcp(BIG))
+    return whole, [bytes(Ether() / p) for p in fragment6(packet, 1000)]
+
+
+@pytest.mark.parametrize("make", [v4_fragments, v6_fragments])
+@pytest.mark.parametrize("arrange", ["in order", "reversed", "twice", "interleaved"])
+def test_fragments(make: object, arrange: str) -> None:
+    packet, frames = make()  # type: ignore[operator]
+    others = make(6)[1]  # type: ignore[operator]
+    assert len(frames) > 3
+    last = {
+        "in order": frames,
+        "reversed": frames[::-1],
+        "twice": [frames[0], frames[0], *frames[1:]],
+        "interleaved": [f for pair in zip(frames, others, strict=True) for f in pair],
+    }[arrange]
+    for size in (1, 3, 1000):
+        decoder = Decoder()
+        found: list[tuple[int, bytes]] = []
+        skipped = 0
+        for first in range(0, len(last), size):
+            decoded = decoder.decode(raw_batch(last[first : first + size], first))
+            s = decoded.segments
+            skipped += sum(decoded.skipped.values())
+            assert set(decoded.skipped) <= {"ip_fragment"}
+            for row in range(len(s.packet)):
+                start = int(s.start[row])
+                found.append(
+                    (int(s.packet[row]), s.buffer[start : start + int(s.length[row])].tobytes())
+                )
+        whole = 2 if arrange == "interleaved" else 1
+        assert [data for _, data in found] == [BIG] * whole
+        assert found[-1][0] == len(last) - 1
+        assert skipped == len(last) - whole
+    assert packet[TCP].payload.load == BIG
+
+
+@pytest.mark.parametrize("make", [v4_fragments, v6_fragments])
+def test_lost_fragment_gives_no_segment(make: object) -> None:
+    _, frames = make()  # type: ignore[operator]
+    for lost in range(len(frames)):
+        decoded = decode(frames[:lost] + frames[lost + 1 :])
+        assert len(decoded.segments.packet) == 0
+        assert decoded.skipped == {"ip_fragment": len(frames) - 1}
+
+
+def test_snapped_fragments_are_not_put_together() -> None:
+    _, frames = v4_fragments()
+    wire = [len(frame) for frame in frames]
+    frames[1] = frames[1][:-1]
+    decoded = decode(frames, wire=wire)
+    assert len(decoded.segments.packet) == 0
+    assert sum(decoded.skipped.values()) == len(frames)

@@ -1,0 +1,218 @@
+"""The hot writer gives the bytes that the generated classes give."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wiretape.exchange import encode
+from wiretape.exchange.v1 import exchange_pb2 as pb
+
+sizes = st.one_of(st.integers(0, 300), st.sampled_from([127, 128, 16383, 16384, 2**31, 2**63 - 1]))
+u32 = st.one_of(st.integers(0, 300), st.sampled_from([16383, 16384, 2**32 - 1]))
+times = st.integers(1, 2**64 - 1)
+texts = st.text(max_size=20)
+blobs = st.binary(max_size=200)
+reasons = st.integers(0, 8)
+gaps = st.lists(st.tuples(sizes, sizes, reasons), max_size=3)
+quick = settings(max_examples=150, deadline=None)
+
+
+@quick
+@given(st.integers(0, 2**64 - 1))
+def test_varint(value: int) -> None:
+    assert b"\x08" + encode.varint(value) == (
+        pb.Gap(offset=value).SerializeToString() if value else b"\x08\x00"
+    )
+
+
+@quick
+@given(st.binary(max_size=300), st.binary(max_size=20_000))
+def test_field(name: bytes, value: bytes) -> None:
+    field = pb.Field(name=name, value=value)
+    wanted = pb.HttpRequest(fields=[field]).SerializeToString()
+    assert encode.field(encode.REQUEST_FIELD, name, value) == wanted
+    for tag, message in (
+        (encode.REQUEST_TRAILER, pb.HttpRequest(trailers=[field])),
+        (encode.RESPONSE_FIELD, pb.HttpResponse(fields=[field])),
+        (encode.RESPONSE_TRAILER, pb.HttpResponse(trailers=[field])),
+    ):
+        assert encode.field(tag, name, value) == message.SerializeToString()
+
+
+@quick
+@given(sizes, sizes, reasons)
+def test_gap(offset: int, length: int, reason: Any) -> None:
+    wanted = pb.Gap(offset=offset, length=length, reason=reason)
+    assert encode.gap(offset, length, reason) == wanted.SerializeToString()
+
+
+@quick
+@given(texts, texts, texts, st.integers(0, 2))
+def test_violation(code: str, source: str, detail: str, side: Any) -> None:
+    wanted = pb.Violation(code=code, source=source, detail=detail, side=side)
+    assert encode.violation(code, source, detail, side) == wanted.SerializeToString()
+
+
+def content_of(
+    data: list[bytes], length: int, framing: Any, complete: bool, missing: Any, chunks: list[int]
+) -> pb.Content:
+    return pb.Content(
+        data=b"".join(data),
+        length=length,
+        framing=framing,
+        complete=complete,
+        gaps=[pb.Gap(offset=o, length=n, reason=r) for o, n, r in missing],
+        chunk_lengths=chunks if len(chunks) > 1 else [],
+    )
+
+
+contents = st.tuples(
+    st.lists(blobs, max_size=4), sizes, st.integers(0, 3), st.booleans(), gaps,
+    st.lists(sizes, max_size=4),
+)  # fmt: skip
+
+
+@quick
+@given(contents)
+def test_content(made: Any) -> None:
+    parts, size = encode.content(*made)
+    wanted = content_of(*made).SerializeToString()
+    assert b"".join(parts) == wanted
+    assert size == len(wanted)
+
+
+@quick
+@given(st.binary(min_size=1, max_size=20_000), st.integers(1, 3))
+def test_whole_content(data: bytes, framing: Any) -> None:
+    wanted = pb.Content(data=data, length=len(data), framing=framing, complete=True)
+    assert encode.whole_content(data, framing) == wanted.SerializeToString()
+
+
+def test_constant_contents() -> None:
+    none = pb.Content(complete=True)
+    empty = pb.Content(framing=pb.Content.LENGTH, complete=True)
+    assert none.SerializeToString() == encode.CONTENT_NONE
+    assert empty.SerializeToString() == encode.CONTENT_EMPTY
+
+
+@quick
+@given(times, times)
+def test_times(first: int, last: int) -> None:
+    request = pb.HttpRequest(first_byte_at_ns=first, last_byte_at_ns=last)
+    response = pb.HttpResponse(first_byte_at_ns=first, last_byte_at_ns=last)
+    assert encode.times(encode.REQUEST_FIRST_AT, first, last) == request.SerializeToString()
+    assert encode.times(encode.RESPONSE_FIRST_AT, first, last) == response.SerializeToString()
+
+
+endpoints = st.tuples(texts, st.integers(0, 65535))
+connections = st.tuples(
+    texts, endpoints, endpoints, st.integers(0, 2**64 - 1), texts, st.booleans(),
+    st.lists(st.integers(0, 4095), max_size=5),
+)  # fmt: skip
+
+
+def connection_of(made: Any) -> pb.Connection:
+    ident, client, server, opened, source, midstream, vlans = made
+    return pb.Connection(
+        id=ident,
+        client=pb.Endpoint(address=client[0], port=client[1]),
+        server=pb.Endpoint(address=server[0], port=server[1]),
+        opened_at_ns=opened,
+        source=source,
+        midstream=midstream,
+        vlans=vlans,
+    )
+
+
+@quick
+@given(connections)
+def test_connection(made: Any) -> None:
+    assert encode.connection(*made) == connection_of(made).SerializeToString()
+
+
+ledgers = st.tuples(st.lists(sizes, min_size=9, max_size=9), texts)
+LEDGER_FIELDS = [field.name for field in pb.HalfLedger.DESCRIPTOR.fields][:9]
+
+
+def ledger_of(made: Any) -> pb.HalfLedger:
+    counts, reason = made
+    return pb.HalfLedger(**dict(zip(LEDGER_FIELDS, counts, strict=True)), undecoded_reason=reason)
+
+
+@quick
+@given(texts, st.integers(0, 2**64 - 1), st.integers(0, 5), ledgers, ledgers)
+def test_connection_end(ident: str, closed: int, how: Any, client: Any, server: Any) -> None:
+    encoded = encode.connection_end(
+        ident, closed, how, encode.half_ledger(*client), encode.half_ledger(*server)
+    )
+    wanted = pb.ConnectionEnd(
+        id=ident, closed_at_ns=closed, how=how, client=ledger_of(client), server=ledger_of(server)
+    )
+    assert encoded == wanted.SerializeToString()
+
+
+requests = st.builds(
+    pb.HttpRequest,
+    version=st.just("1.1"),
+    method=st.sampled_from(["GET", "POST"]),
+    target=blobs,
+    fields=st.lists(st.builds(pb.Field, name=blobs, value=blobs), max_size=3),
+    content=contents.map(lambda made: content_of(*made)),
+    first_byte_at_ns=times,
+)
+responses = st.builds(
+    pb.HttpResponse,
+    version=st.just("1.1"),
+    status=st.integers(0, 999),
+    reason=blobs,
+    content=contents.map(lambda made: content_of(*made)),
+    first_byte_at_ns=times,
+)
+violations = st.builds(pb.Violation, code=texts, side=st.integers(0, 2))
+
+
+def cut(message: Any) -> tuple[tuple[bytes, ...], int]:
+    """Encoded, as parts with their size."""
+    encoded = message.SerializeToString()
+    half = len(encoded) // 2
+    return (encoded[:half], encoded[half:]), len(encoded)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(st.characters(codec="ascii"), min_size=1, max_size=60),
+    connections, u32, st.integers(0, 2), st.none() | requests, st.lists(responses, max_size=2),
+    st.none() | responses, st.lists(violations, max_size=2),
+)  # fmt: skip
+def test_exchange(
+    ident: str,
+    connection: Any,
+    ordinal: int,
+    role: Any,
+    request: pb.HttpRequest | None,
+    interim: list[pb.HttpResponse],
+    response: pb.HttpResponse | None,
+    violated: list[pb.Violation],
+) -> None:
+    parts, size = encode.exchange(
+        ident.encode(),
+        encode.delimited(2, encode.connection(*connection)),
+        ordinal,
+        role,
+        None if request is None else cut(request),
+        [cut(each) for each in interim],
+        None if response is None else cut(response),
+        [each.SerializeToString() for each in violated],
+    )
+    wanted = pb.Exchange(
+        id=ident,
+        connection=connection_of(connection),
+        ordinal=ordinal,
+        role=role,
+        http=pb.HttpExchange(
+            request=request, interim=interim, response=response, violations=violated
+        ),
+    ).SerializeToString()
+    assert b"".join(parts) == wanted
+    assert size == len(wanted)
