@@ -7,7 +7,7 @@ acknowledges the responses its sender had. What they leave open stays unpaired.
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import pairwise
 from typing import Protocol
 
 from wiretape.exchange.http1 import (
@@ -72,6 +72,12 @@ class HttpConversation:
         """A request still being sent, with the final response that it already has."""
         self._answered_end = 0
         """Offset in the response direction after the last response."""
+        self._sure = True
+        """The next response answers pending[0], but for what may be lost before either."""
+        self._paired_end = 0
+        """Offset in the response direction after the last response that was paired."""
+        self._pipelines = False
+        """The client was seen to send a request while another was not answered."""
         self._floor = 0
         """No exchange is finished before this packet: something before it was waited for."""
 
@@ -116,17 +122,20 @@ class HttpConversation:
 
     def request_of(self, response_start: int, raw_ack: int) -> Message | Wait | None:
         ack = self._offset(self._client, raw_ack)
-        requests = self.requests
+        requests, pending = self.requests, self.pending
         if self.responses.lost_end > self._answered_end:
+            self._sure = False
+        if not self._sure or (pending and pending[0].after_loss):
+            if ack > requests.position and not requests.finished:
+                return WAIT
             return self._request_after_loss(response_start, ack)
-        if not self.pending:
+        if not pending:
             return WAIT if ack > requests.position and not requests.finished else None
-        request = self.pending[0]
-        return None if 0 <= ack <= request.start else request
+        return None if 0 <= ack <= pending[0].start else pending[0]
 
     def acknowledged(self) -> tuple[int, int]:
         client = self._client
-        if self.responses.lost_end > self._answered_end or not client.started:
+        if not (self._sure and client.started) or self.responses.lost_end > self._answered_end:
             return -1, 0
         return client.next, client.next_seq
 
@@ -138,8 +147,10 @@ class HttpConversation:
     def response_finished(self, response: Message, request: Message | None) -> None:
         self._answered_end = response.end
         final = not response.interim
-        if final and request is not None and self.pending[0] is not request:
-            self._retire_until(request, response.packet)
+        if final and request is not None:
+            self._paired_end = response.end
+            if self.pending[0] is not request:
+                self._retire_until(request, response.packet)
         if (
             request is not None
             and request.parts is not None
@@ -179,30 +190,26 @@ class HttpConversation:
 
     # -- loss
 
-    def _request_after_loss(self, response_start: int, ack: int) -> Message | Wait | None:
-        """Which request a response answers when responses before it may have been lost.
+    def _request_after_loss(self, response_start: int, ack: int) -> Message | None:
+        """The request that a response answers where messages before either may be lost.
 
-        A request that was sent when its client had `ack` bytes of responses is answered at or after
-        that offset. The latest such offset up to this response singles the request out, unless it
-        was pipelined with others and responses may be lost since.
+        A client that waits for each response acknowledges, with a request, all responses before:
+        the answer begins exactly there. Of a client that pipelines nothing tells how many of its
+        requests were answered in between.
         """
-        requests = self.requests
-        if ack > requests.position and not requests.finished:
-            return WAIT
-        candidates = [
-            (self._offset(self._server, request.raw_ack), request)
-            for request in self.pending
-            if ack < 0 or request.start < ack
-        ]
-        if not candidates or any(had < 0 for had, _ in candidates):
+        sent = [r for r in self.pending if ack < 0 or r.start < ack]
+        had = [self._offset(self._server, request.raw_ack) for request in sent]
+        if any(one == other for one, other in pairwise(had)):
+            self._pipelines = True
+        if self._pipelines or had.count(response_start) != 1:
             return None
-        sent_at = max((had for had, _ in candidates if had <= response_start), default=-1)
-        together = [request for had, request in candidates if had == sent_at]
-        if not together or (len(together) > 1 and self.responses.lost_end > sent_at):
+        place = had.index(response_start)
+        if sent[place].after_loss and response_start == self._paired_end:
+            return None  # a request lost before it was not answered yet: this may be its answer
+        if not all(request.finished for request in sent[:place]):
             return None
-        chosen = together[0]
-        skipped = takewhile(lambda request: request is not chosen, self.pending)
-        return chosen if all(request.finished for request in skipped) else None
+        self._sure = True
+        return sent[place]
 
     def _retire_until(self, answered: Message, packet: int) -> None:
         """Records the requests whose responses were lost before that to `answered` was seen."""

@@ -22,6 +22,8 @@ class Message:
     method: bytes = b""
     version: bytes = b""
     status: int = 0
+    after_loss: bool = False
+    """Directly before it bytes are missing or were not understood: messages may be lost there."""
     takes_over: bool = False
     """A CONNECT or an Upgrade: what follows it depends on the reply."""
     parts: tuple[bytes, ...] | None = None

@@ -240,6 +240,8 @@ class Reader:
             while pos < len(data) and data[pos] in _EMPTY_LINES:
                 pos += 1
             self.message_bytes += pos - queue.pos
+            if self.lost_end == queue.offset:
+                self.lost_end += pos - queue.pos
             queue.pos = pos
             self._scanned = 0
         end = data.find(b"\r\n\r\n", pos)
@@ -308,6 +310,7 @@ class Reader:
         message.first_at_ns = message.last_at_ns = queue.at_ns[segment]
         message.packet = queue.packets[segment]
         message.raw_ack = self._raw_ack(segment)
+        message.after_loss = message.start == self.lost_end
         return message
 
     def _raw_ack(self, segment: int) -> int:

@@ -59,7 +59,7 @@ class RequestReader(Reader):
         queue = self.queue
         data, base, pos = queue.data, queue.base, queue.pos
         ends, at_ns, packets, acks = queue.ends, queue.at_ns, queue.packets, queue.acks
-        size, begun, max_whole = len(data), pos, self._max_whole
+        size, begun, max_whole, lost_end = len(data), pos, self._max_whole, self.lost_end
         segment = bisect_right(ends, base + pos)
         templates, pending = self._sections.request.templates, self._conversation.pending
         find, pack_times = data.find, TIMES.pack
@@ -89,6 +89,8 @@ class RequestReader(Reader):
                 segment += 1
             message = Message()
             message.start = offset
+            if offset == lost_end:
+                message.after_loss = True
             message.first_at_ns = first_at_ns = at_ns[segment]
             if acks:
                 message.raw_ack = acks[segment]

@@ -95,6 +95,8 @@ class ResponseReader(Reader):
             request = pending[0]
             if request.method == b"HEAD" or request.takes_over or request.parts is None:
                 break
+            if request.after_loss:
+                break
             offset = base + pos
             while ends[segment] <= offset:
                 segment += 1
