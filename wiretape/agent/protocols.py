@@ -35,6 +35,9 @@ class Recorder(Protocol):
         response: Message | None,
     ) -> None: ...
 
+    def answered(self, packet: int, request: Message, response: Message) -> None:
+        """The usual exchange: `exchange(packet, request, (), response)`."""
+
 
 class Side(Protocol):
     """One direction as the other one's acknowledgments see it."""
@@ -158,7 +161,8 @@ class HttpConversation:
             and not (request.takes_over or response.gapped or self._interim)
         ):
             self.pending.popleft()
-            self._record(request, (), response)
+            packet = max(self._floor, request.packet, response.packet)
+            self._recorder.answered(packet, request, response)
             return
         if response.gapped:
             self._floor = max(self._floor, response.packet)

@@ -177,19 +177,6 @@ def exchange(
     `connection_field` is the whole field 2, tag included, made once for each connection. Messages
     are (parts, size) as their readers made them; `violations` are encoded Violation messages.
     """
-    head = b"\x0a%b%b%b%b%b\x52" % (
-        VARINT[len(ident)],
-        ident,
-        connection_field,
-        b"\x18" + varint(ordinal) if ordinal else b"",
-        b"\x20" + VARINT[role] if role else b"",
-    )
-    if request is not None and response is not None and not interim and not violations:
-        asked, answered = b"\x0a" + varint(request[1]), b"\x1a" + varint(response[1])
-        size = len(asked) + request[1] + len(answered) + response[1]
-        head += varint(size)
-        parts = (head, asked, *request[0], answered, *response[0])
-        return parts, size + len(head)
     body: Parts = []
     size = 0
     if request is not None:
@@ -211,5 +198,32 @@ def exchange(
         piece = delimited(4, encoded)
         body.append(piece)
         size += len(piece)
-    head += varint(size)
+    head = _exchange_head(ident, connection_field, ordinal, role) + varint(size)
     return (head, *body), size + len(head)
+
+
+def answered_exchange(
+    ident: bytes,
+    connection_field: bytes,
+    ordinal: int,
+    role: int,
+    request: tuple[bytes, ...],
+    request_size: int,
+    response: tuple[bytes, ...],
+    response_size: int,
+) -> tuple[tuple[bytes, ...], int]:
+    """What `exchange` gives for a request and a response with nothing beside them."""
+    asked, answered = varint(request_size), b"\x1a" + varint(response_size)
+    size = 1 + len(asked) + request_size + len(answered) + response_size
+    head = _exchange_head(ident, connection_field, ordinal, role) + varint(size)
+    return (head, b"\x0a" + asked, *request, answered, *response), size + len(head)
+
+
+def _exchange_head(ident: bytes, connection_field: bytes, ordinal: int, role: int) -> bytes:
+    """The fields before the protocol's message, and its tag."""
+    number = b"\x18" + varint(ordinal) if ordinal else b""
+    side = _ROLES[role]
+    return b"".join((b"\x0a", VARINT[len(ident)], ident, connection_field, number, side, b"\x52"))
+
+
+_ROLES = b"", b"\x20\x01", b"\x20\x02"

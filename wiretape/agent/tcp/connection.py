@@ -340,17 +340,12 @@ class Connection:
         identity = self._ids or self._identity()
         ordinal = self.ordinal
         self.ordinal = ordinal + 1
-        if request is not None and response is not None and not interim:
-            first_at_ns = request.first_at_ns
-            violations = request.violations + response.violations
-            gapped = request.gapped or response.gapped
-        else:
-            messages = [m for m in (request, *interim, response) if m is not None]
-            first_at_ns = messages[0].first_at_ns
-            violations = sum((m.violations for m in messages), ())
-            gapped = any(m.gapped for m in messages)
+        messages = [m for m in (request, *interim, response) if m is not None]
+        first_at_ns = messages[0].first_at_ns
+        violations = sum((m.violations for m in messages), ())
+        ident = b"%016x-%b-%d" % (first_at_ns, identity.encoded_ident, ordinal)
         parts, size = encode.exchange(
-            b"%016x-%b-%d" % (first_at_ns, identity.encoded_ident, ordinal),
+            ident,
             identity.field,
             ordinal,
             identity.role,
@@ -359,9 +354,32 @@ class Connection:
             response.encoded if response is not None else None,
             violations,
         )
+        gapped = any(m.gapped for m in messages)
         answered = response is not None or (request is None and bool(interim))
         kind = request is not None, answered, gapped, len(violations)
         self._sink.take_exchange(packet, parts, size, first_at_ns, kind)
+
+    def answered(self, packet: int, request: Message, response: Message) -> None:
+        identity = self._ids or self._identity()
+        ordinal = self.ordinal
+        violations = request.violations or response.violations
+        if violations or request.parts is None or response.parts is None:
+            self.exchange(packet, request, (), response)
+            return
+        self.ordinal = ordinal + 1
+        first_at_ns = request.first_at_ns
+        parts, size = encode.answered_exchange(
+            b"%016x-%b-%d" % (first_at_ns, identity.encoded_ident, ordinal),
+            identity.field,
+            ordinal,
+            identity.role,
+            request.parts,
+            request.size,
+            response.parts,
+            response.size,
+        )
+        gapped = request.gapped or response.gapped
+        self._sink.take_exchange(packet, parts, size, first_at_ns, (True, True, gapped, 0))
 
     def _identity(self) -> "_Identity":
         if self._ids is None:

@@ -30,8 +30,7 @@ class SectionTemplate:
     """
 
     __slots__ = (
-        "_fields", "_lead", "_length_at", "_lines", "_names", "_prefixes", "_tag", "encoded",
-        "length",
+        "_fields", "_length_at", "_lines", "_names", "_tag", "encoded", "length",
     )  # fmt: skip
 
     def __init__(
@@ -43,29 +42,27 @@ class SectionTemplate:
         `fixed` marks the lines that must stay as they are, `length` is the Content-Length or -1.
         """
         self._tag = tag
-        self._lead = lead
         # Place 0 is the start line's, which is not ours.
         self._lines = [b"", *lines]
         self._fields = [lead, *fields]
-        self._prefixes: list[bytes] = [b""]
-        """Name, colon and space of each line whose value may change; no line begins with NUL."""
-        self._names: list[bytes] = [b""]
-        """Their encoded names, with the tag of the value."""
+        self._names: list[tuple[bytes, bytes]] = [(b"", b"")]
+        """Of each line whose value may change: name, colon and space; then its encoded name and the
+        tag of the value. No line begins with the NUL that stands for the others."""
         self._length_at = -1
         self.length = length
         for line, is_fixed in zip(lines, fixed, strict=True):
             name = line.partition(b":")[0]
             if name.lower() == b"content-length":
-                self._length_at = len(self._prefixes)
+                self._length_at = len(self._names)
                 is_fixed = False
-            self._prefixes.append(b"\0" if is_fixed or len(name) > 127 else name + b": ")
-            self._names.append(text(1, name) + b"\x12")
+            prefix = b"\0" if is_fixed or len(name) > 127 else name + b": "
+            self._names.append((prefix, text(1, name) + b"\x12"))
         self.encoded = b"".join(self._fields)
 
     def match(self, lines: list[bytes]) -> bool:
         """Takes a head's lines, the start line first; False where more than values differ."""
         before = self._lines
-        fields = self._fields
+        fields, names = self._fields, self._names
         before[0] = lines[0]
         if lines == before:
             return True
@@ -73,7 +70,7 @@ class SectionTemplate:
         for number, line in enumerate(lines):
             if line == before[number]:
                 continue
-            prefix = self._prefixes[number]
+            prefix, name = names[number]
             value = line[len(prefix) :]
             size = len(value)
             if not line.startswith(prefix) or not 0 < size < _SHORT:
@@ -87,7 +84,6 @@ class SectionTemplate:
             elif value[0] in _BLANK or value[-1] in _BLANK:
                 matched = False
                 break
-            name = self._names[number]
             value_size = VARINT[size]
             inner = VARINT[len(name) + len(value_size) + size]
             fields[number] = b"".join((self._tag, inner, name, value_size, value))
