@@ -46,6 +46,9 @@ from wiretape.agent.packets import (
 
 V4 = {"src": "10.0.0.1", "dst": "192.168.7.9"}
 V6 = {"src": "2001:db8::1", "dst": "fe80::9"}
+MACS = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
+ETHER = Ether(**MACS)
+"""With addresses of its own: scapy would ask the network for them."""
 DATA = b"GET / HTTP/1.1\r\n\r\n"
 
 
@@ -89,7 +92,7 @@ def built(packet: Packet) -> Packet:
 
 
 LINKS = [
-    (ETHERNET, lambda p: Ether() / p),
+    (ETHERNET, lambda p: ETHER / p),
     (LINUX_SLL, lambda p: CookedLinux(proto=0x0800 if IP in p else 0x86DD) / p),
     (LINUX_SLL2, lambda p: CookedLinuxV2(proto=0x0800 if IP in p else 0x86DD) / p),
     (RAW, lambda p: p),
@@ -116,7 +119,7 @@ def test_link_types_of_one_ip_version() -> None:
 
 def test_link_types_of_one_batch() -> None:
     packet = built(IP(**V4) / tcp())
-    batch = raw_batch([bytes(Ether() / packet), bytes(packet)])
+    batch = raw_batch([bytes(ETHER / packet), bytes(packet)])
     batch.link_type = np.array([ETHERNET, RAW], np.int32)
     check(Decoder().decode(batch), [packet, packet])
 
@@ -137,7 +140,7 @@ def test_vlans(inner: Packet) -> None:
     ]
     packets = []
     for layers in tags:
-        packet = Ether()
+        packet = ETHER
         for layer in layers:
             packet = packet / layer
         packets.append(built(packet / inner / tcp()))
@@ -149,9 +152,7 @@ def test_vlans(inner: Packet) -> None:
 
 
 def test_snap() -> None:
-    packet = built(
-        Ether() / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(code=0x800) / IP(**V4) / tcp()
-    )
+    packet = built(ETHER / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(code=0x800) / IP(**V4) / tcp())
     frame = bytes(packet)
     frame = frame[:12] + (len(frame) - 14).to_bytes(2, "big") + frame[14:]
     check(decode([frame]), [packet])
@@ -159,7 +160,7 @@ def test_snap() -> None:
 
 def test_options_of_ip_and_tcp() -> None:
     packets = [
-        built(Ether() / IP(**V4, options=[IPOption_NOP()] * n) / tcp(options=o))
+        built(ETHER / IP(**V4, options=[IPOption_NOP()] * n) / tcp(options=o))
         for n in (0, 4, 40)
         for o in ([], [("MSS", 1460)], [("Timestamp", (1, 2)), ("NOP", None), ("WScale", 7)])
     ]
@@ -172,27 +173,27 @@ def test_ipv6_extension_headers() -> None:
         IPv6ExtHdrHopByHop() / IPv6ExtHdrRouting() / IPv6ExtHdrDestOpt(),
         IPv6ExtHdrFragment(id=3),
     ]  # fmt: skip
-    packets = [built(Ether() / IPv6(**V6) / chain / tcp()) for chain in chains]
+    packets = [built(ETHER / IPv6(**V6) / chain / tcp()) for chain in chains]
     check(decode([bytes(p) for p in packets]), packets)
 
 
 def test_ip_in_ip() -> None:
     packets = [
-        built(Ether() / IP(src="1.1.1.1", dst="2.2.2.2") / IP(**V4) / tcp()),
-        built(Ether() / IP(src="1.1.1.1", dst="2.2.2.2") / IPv6(**V6) / tcp()),
+        built(ETHER / IP(src="1.1.1.1", dst="2.2.2.2") / IP(**V4) / tcp()),
+        built(ETHER / IP(src="1.1.1.1", dst="2.2.2.2") / IPv6(**V6) / tcp()),
     ]
     decoded = decode([bytes(p) for p in packets])
     check(decoded, packets)
 
 
 def test_padding_of_ethernet_is_no_payload() -> None:
-    packets = [built(Ether() / IP(**V4) / tcp(b"")), built(Ether() / IPv6(**V6) / tcp(b"a"))]
+    packets = [built(ETHER / IP(**V4) / tcp(b"")), built(ETHER / IPv6(**V6) / tcp(b"a"))]
     for packet, data in zip(packets, (b"", b"a"), strict=True):
         check(decode([bytes(packet) + bytes(30)]), [packet], data)
 
 
 def test_lengths_of_zero_are_those_of_offloaded_segments() -> None:
-    v4, v6 = built(Ether() / IP(**V4) / tcp()), built(Ether() / IPv6(**V6) / tcp())
+    v4, v6 = built(ETHER / IP(**V4) / tcp()), built(ETHER / IPv6(**V6) / tcp())
     zero4 = bytes(v4)[:16] + b"\0\0" + bytes(v4)[18:]
     zero6 = bytes(v6)[:18] + b"\0\0" + bytes(v6)[20:]
     check(decode([zero4, zero6]), [v4, v6])
@@ -200,7 +201,7 @@ def test_lengths_of_zero_are_those_of_offloaded_segments() -> None:
 
 def test_snapped_packets() -> None:
     """Wherever the cut is: what was captured of the payload, and how much more was sent."""
-    packet = built(Ether() / IP(**V4) / tcp(options=[("MSS", 1460)]))
+    packet = built(ETHER / IP(**V4) / tcp(options=[("MSS", 1460)]))
     whole = bytes(packet)
     header = len(whole) - len(DATA)
     for cut in range(len(whole)):
@@ -217,28 +218,28 @@ def test_snapped_packets() -> None:
 
 
 MALFORMED = [
-    bytes(Ether() / IP(**V4, ihl=4) / tcp()),
-    bytes(Ether() / IP(**V4, version=5) / tcp()),
-    bytes(Ether() / IP(**V4, len=19) / tcp()),
-    bytes(Ether(type=0x86DD) / IP(**V4) / tcp()),
-    bytes(Ether(type=0x800) / IPv6(**V6) / tcp()),
-    bytes(Ether() / IP(**V4) / tcp(dataofs=4)),
-    bytes(Ether() / IP(**V4) / tcp(dataofs=15)),
-    bytes(Ether() / IP(**V4, len=39) / tcp()),
-    bytes(Ether() / IP(**V4) / UDP() / Raw(b"x")),
-    bytes(Ether(type=0x806) / Raw(bytes(28))),
+    bytes(ETHER / IP(**V4, ihl=4) / tcp()),
+    bytes(ETHER / IP(**V4, version=5) / tcp()),
+    bytes(ETHER / IP(**V4, len=19) / tcp()),
+    bytes(Ether(**MACS, type=0x86DD) / IP(**V4) / tcp()),
+    bytes(Ether(**MACS, type=0x800) / IPv6(**V6) / tcp()),
+    bytes(ETHER / IP(**V4) / tcp(dataofs=4)),
+    bytes(ETHER / IP(**V4) / tcp(dataofs=15)),
+    bytes(ETHER / IP(**V4, len=39) / tcp()),
+    bytes(ETHER / IP(**V4) / UDP() / Raw(b"x")),
+    bytes(Ether(**MACS, type=0x806) / Raw(bytes(28))),
     b"",
     b"\xff" * 13,
     b"\xff" * 2000,
     bytes(2000),
-    bytes(Ether() / IPv6(**V6, nh=0) / Raw(bytes(8) * 40)),
-    bytes(Ether() / IPv6(**V6, nh=51) / Raw(bytes([6, 200]) + bytes(30))),
+    bytes(ETHER / IPv6(**V6, nh=0) / Raw(bytes(8) * 40)),
+    bytes(ETHER / IPv6(**V6, nh=51) / Raw(bytes([6, 200]) + bytes(30))),
 ]
 
 
 @pytest.mark.parametrize("frame", MALFORMED)
 def test_malformed_packets_are_counted_and_disturb_nobody(frame: bytes) -> None:
-    good = built(Ether() / IP(**V4) / tcp())
+    good = built(ETHER / IP(**V4) / tcp())
     decoded = decode([bytes(good), frame, bytes(good)])
     assert sum(decoded.skipped.values()) == 1
     assert decoded.segments.packet.tolist() == [0, 2]
@@ -248,8 +249,8 @@ def test_sums_hold_for_packets_cut_and_changed_anywhere() -> None:
     """Every byte of every header set to some value, every length: a segment or a reason."""
     frames = []
     for packet in (
-        Ether() / Dot1Q() / IP(**V4) / tcp(),
-        Ether() / IPv6(**V6) / IPv6ExtHdrDestOpt() / tcp(),
+        ETHER / Dot1Q() / IP(**V4) / tcp(),
+        ETHER / IPv6(**V6) / IPv6ExtHdrDestOpt() / tcp(),
     ):
         whole = bytes(packet)
         frames += [whole[:cut] for cut in range(len(whole))]
@@ -271,13 +272,13 @@ BIG = bytes(range(256)) * 20
 
 def v4_fragments(ident: int = 5) -> tuple[Packet, list[bytes]]:
     packet = built(IP(**V4, id=ident) / tcp(BIG))
-    return packet, [bytes(Ether() / p) for p in fragment(packet, 1000)]
+    return packet, [bytes(ETHER / p) for p in fragment(packet, 1000)]
 
 
 def v6_fragments(ident: int = 5) -> tuple[Packet, list[bytes]]:
     packet = IPv6(**V6) / IPv6ExtHdrFragment(id=ident) / tcp(BIG)
     whole = built(IPv6(**V6) / tcp(BIG))
-    return whole, [bytes(Ether() / p) for p in fragment6(packet, 1000)]
+    return whole, [bytes(ETHER / p) for p in fragment6(packet, 1000)]
 
 
 @pytest.mark.parametrize("make", [v4_fragments, v6_fragments])

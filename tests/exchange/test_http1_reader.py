@@ -249,7 +249,7 @@ def test_midstream_waits_for_the_first_message() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1, 4, 9, 10, 11])
-@pytest.mark.parametrize("piece", [1, 3, 7])
+@pytest.mark.parametrize("piece", [1, 3, 7, 1000])
 def test_content_beyond_the_limit_is_a_gap(limit: int, piece: int) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
     talk = Talk(max_content=limit)
@@ -316,3 +316,15 @@ def test_asking_in_pieces_of_contents_does_not_join_them() -> None:
     assert outcome(read_in_pieces(pieces, [OK])) == outcome(whole)
     (message,) = whole.of(0)
     assert message.content.data == content
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_only_field_ends_in_bare_lf(line_end: bytes) -> None:
+    talk = read(GET + GET, b"HTTP/1.1 200 OK" + line_end + b"Content-Length: 2\n\nok" + OK)
+    assert [m.content.data for m in talk.of(1)] == [b"ok", b"ok"]
+
+
+def test_tail_of_a_content_is_no_part_of_a_request_line() -> None:
+    talk = read((b"tail of a content", GET), b"", synchronized=False)
+    assert [m.target for m in talk.of(0) if isinstance(m, pb.HttpRequest)] == [b"/"]
+    assert talk.requests.undecoded == {"midstream": 17}

@@ -88,7 +88,7 @@ def test_mcap_package_reads_it(tmp_path: Path) -> None:
     assert found == [(n, BEGIN_NS + n, each.SerializeToString()) for n, each in enumerate(made)]
     with path.open("rb") as stream:
         within = make_reader(stream).iter_messages(
-            topics=["/exchanges"], start_time=BEGIN_NS + 2, end_time=BEGIN_NS + 5
+            topics=["/exchanges"], starting_at=BEGIN_NS + 2, ending_before=BEGIN_NS + 5
         )
         assert [message.log_time - BEGIN_NS for _, _, message in within] == [2, 3, 4]
 
