@@ -134,7 +134,7 @@ def _import_opened(
             writer.write_records(pipeline.close())
         outcome.recorded = True
         for service in sorted(pipeline.unseen_services):
-            say(f"--service {endpoint_text(*service)}: no exchange went there")
+            say(f"--service {endpoint_text(*service)}: no connection went there")
     except RecordingError as error:
         say(str(error))
         outcome.exit_code = USAGE

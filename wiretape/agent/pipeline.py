@@ -36,7 +36,8 @@ class Pipeline:
         self._services = tuple(services)
         self.unseen_services = set(self._services)
         """Those to which no connection went until now."""
-        self._service_addresses = {s.address for s in self._services if s.address}
+        self._service_since = {s.address: 0 for s in self._services if s.address}
+        """Since which packet an address is known to be the service's."""
         self._decoder = Decoder()
         self._table = ConnectionTable(self, self.ledger, fast)
         self._records: list[Record] = []
@@ -78,18 +79,22 @@ class Pipeline:
         self._apart.append(((packet, due_ns, opened_packet), self._records))
         self._records = before
 
-    def role_of(self, client: tuple[str, int], server: tuple[str, int]) -> int:
-        """The role of a connection's exchanges, where `--service` tells it.
-
-        An address that answered for a service named without one is remembered: what that address
-        asks is the service's own call.
-        """
+    def served(self, server: tuple[str, int], packet: int) -> None:
         serving = [service for service in self._services if service.serves(*server)]
         if serving:
             self.unseen_services.difference_update(serving)
-            self._service_addresses.add(server[0])
+            before = self._service_since.get(server[0], packet)
+            self._service_since[server[0]] = min(before, packet)
+
+    def role_of(self, client: tuple[str, int], server: tuple[str, int], packet: int) -> int:
+        """The role of a connection's exchanges, where `--service` tells it.
+
+        An address at which a service named without one answered is the service's from then on:
+        what is asked from there is the service's own call.
+        """
+        if any(service.serves(*server) for service in self._services):
             return int(pb.ROLE_INBOUND)
-        if client[0] in self._service_addresses:
+        if packet >= self._service_since.get(client[0], packet + 1):
             return int(pb.ROLE_OUTBOUND)
         return int(pb.ROLE_UNSPECIFIED)
 

@@ -21,8 +21,6 @@ from wiretape.exchange.http1 import (
 )
 from wiretape.exchange.stream import ByteQueue
 
-MAX_SNIFFED_BYTES = 1 << 20
-
 
 class Recorder(Protocol):
     """Takes finished exchanges of one connection, in the order of their ordinals."""
@@ -149,6 +147,11 @@ class HttpConversation:
 
     def response_finished(self, response: Message, request: Message | None) -> None:
         self._answered_end = response.end
+        requests = self.requests.queue
+        if requests.holes_taken:
+            # It may have waited for the hole that it acknowledges to be given up.
+            acknowledged = self._offset(self._client, response.raw_ack)
+            response.packet = max(response.packet, requests.given_up_before(acknowledged))
         final = not response.interim
         if final and request is not None:
             self._paired_end = response.end
@@ -239,27 +242,49 @@ class HttpConversation:
         self._recorder.exchange(packet, request, interim, response)
 
 
-def find_client(queues: tuple[ByteQueue, ByteQueue], scanned: list[int]) -> int | None:
-    """Which of two directions the client sends, told by the first segment that opens a message.
+class ClientFinder:
+    """Finds the client of a connection whose beginning was not seen.
 
-    `scanned` keeps, for each queue, up to where it was searched. None while nothing tells.
+    The first segment that opens a request or a response tells. What stands before it is passed
+    over, as a reader that looks for its first message does.
     """
-    found: list[tuple[int, int]] = []
-    for index, queue in enumerate(queues):
-        queue.pull_all()
-        data, base = queue.data, queue.base
-        start = max(scanned[index] - base, queue.pos)
-        while start < len(data):
-            segment = queue.segment(base + start)
-            if grammar.may_start_request(data, start):
-                found.append((queue.packets[segment], index))
-                break
-            if grammar.may_start_response(data, start):
-                found.append((queue.packets[segment], 1 - index))
-                break
-            start = queue.ends[segment] - base
-        scanned[index] = base + start
-    return min(found)[1] if found else None
+
+    def __init__(self, queues: tuple[ByteQueue, ByteQueue]) -> None:
+        self._queues = queues
+        self.undecoded_bytes = [0, 0]
+        self.hole_bytes = [0, 0]
+
+    def find(self) -> int | None:
+        """The direction that the client sends; None while nothing tells."""
+        found = [one for index in (0, 1) if (one := self._search(index)) is not None]
+        return min(found)[1] if found else None
+
+    def _search(self, index: int) -> tuple[int, int] | None:
+        """Packet and client, by what one direction shows."""
+        queue = self._queues[index]
+        while True:
+            while queue.pos < len(queue.data):
+                segment = queue.segment(queue.offset)
+                request = grammar.may_start_request(queue.data, queue.pos)
+                response = grammar.may_start_response(queue.data, queue.pos)
+                if request or response:
+                    return queue.packets[segment], index if request else 1 - index
+                if None in (request, response) and queue.hole is None and not queue.closed:
+                    if not queue.pull():
+                        return None
+                    continue
+                stop = queue.ends[segment] - queue.base
+                self.undecoded_bytes[index] += stop - queue.pos
+                queue.pos = stop
+            if queue.pull():
+                continue
+            if queue.hole is None:
+                return None
+            self.hole_bytes[index] += queue.take_hole(queue.hole.length).length
+
+    def passed(self, index: int) -> bool:
+        """Whether anything stood before what a reader of this direction will see first."""
+        return bool(self.undecoded_bytes[index] or self.hole_bytes[index])
 
 
 def speaks_first_as_peer(queues: tuple[ByteQueue, ByteQueue], client: int) -> bool:

@@ -35,6 +35,9 @@ class Hole(NamedTuple):
     packet: int
 
 
+MAX_HOLES_REMEMBERED = 64
+
+
 class ByteQueue:
     """One direction's bytes between delivery and reading.
 
@@ -44,7 +47,8 @@ class ByteQueue:
     """
 
     __slots__ = (
-        "_ahead", "acks", "at_ns", "base", "closed_packet", "data", "end", "ends", "packets", "pos",
+        "_ahead", "acks", "at_ns", "base", "closed_packet", "data", "end", "ends", "holes_taken",
+        "packets", "pos",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -58,6 +62,8 @@ class ByteQueue:
         self.at_ns: list[int] = []
         self.acks: list[int] = []
         self.packets: list[int] = []
+        self.holes_taken: deque[tuple[int, int]] = deque(maxlen=MAX_HOLES_REMEMBERED)
+        """Offset and packet of the latest holes that were read over."""
         self._ahead: deque[Run | Hole] = deque()
         self.closed_packet = -1
         """The packet that ended the stream; -1 while it is open."""
@@ -154,9 +160,15 @@ class ByteQueue:
         if length < hole.length:
             self._ahead.appendleft(hole._replace(length=hole.length - length))
             hole = hole._replace(length=length)
+        self.holes_taken.append((self.offset, hole.packet))
         self.base += self.pos + hole.length
         self.data, self.pos = b"", 0
         return hole
+
+    def given_up_before(self, offset: int) -> int:
+        """The packet at which the last hole taken before `offset` was given up; 0 for none."""
+        taken = [packet for start, packet in self.holes_taken if start < offset]
+        return taken[-1] if taken else 0
 
     def segment(self, offset: int) -> int:
         """Index, in the metadata columns, of the segment that holds the readable byte `offset`."""

@@ -7,15 +7,10 @@ from ipaddress import ip_address
 from typing import NamedTuple, Protocol
 
 from wiretape.agent.packets import ACK, FIN, RST, SYN
-from wiretape.agent.protocols import (
-    MAX_SNIFFED_BYTES,
-    HttpConversation,
-    find_client,
-    speaks_first_as_peer,
-)
+from wiretape.agent.protocols import ClientFinder, HttpConversation, speaks_first_as_peer
 from wiretape.agent.tcp.half import HalfConnection
 from wiretape.exchange import encode
-from wiretape.exchange.http1 import Message, Sections
+from wiretape.exchange.http1 import Message, Reader, Sections
 from wiretape.exchange.stream import ByteQueue
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
@@ -66,7 +61,11 @@ class Sink(Protocol):
     max_content_bytes: int
     source: str
 
-    def role_of(self, client: tuple[str, int], server: tuple[str, int]) -> int: ...
+    def served(self, server: tuple[str, int], packet: int) -> None:
+        """A connection that `packet` opened has this server."""
+
+    def role_of(self, client: tuple[str, int], server: tuple[str, int], packet: int) -> int:
+        """The role of the exchanges on a connection that `packet` opened."""
 
     def take_exchange(
         self,
@@ -90,7 +89,7 @@ class Connection:
     """One generation of a flow. Direction d is what endpoint d sends."""
 
     __slots__ = (
-        "_conversation", "_endpoints", "_hole_bytes", "_how", "_ids", "_message_bytes", "_scanned",
+        "_conversation", "_endpoints", "_finder", "_hole_bytes", "_how", "_ids", "_message_bytes",
         "_sink", "client", "closed", "due_ns", "forget_ns", "halves", "last_ns", "midstream",
         "opened_at_ns", "opened_packet", "ordinal", "reset_ns", "undecoded",
     )  # fmt: skip
@@ -117,7 +116,7 @@ class Connection:
         """When the pipeline will look at it next."""
         self._how = _OPEN
         self._conversation: HttpConversation | None = None
-        self._scanned = [0, 0]
+        self._finder: ClientFinder | None = None
         self._ids: _Identity | None = None
         self.ordinal = 0
         """Of the next exchange."""
@@ -224,28 +223,31 @@ class Connection:
 
     def pump(self, packet: int) -> None:
         """Reads what was delivered; closes the connection once both sides ended."""
-        if self._conversation is None and not self._begin_conversation():
-            self._bound_sniffing()
+        if self._conversation is None:
+            self._begin_conversation()
         if self._conversation is not None:
             self._conversation.pump()
         if self.halves[0].ended and self.halves[1].ended:
             self._how = _CLOSED
             self.close(packet, self.last_ns)
 
-    def _begin_conversation(self) -> bool:
+    def _begin_conversation(self) -> None:
+        """Makes the readers once there are bytes and it is known who sends requests."""
         halves = self.halves
         queues = halves[0].queue, halves[1].queue
         if not (queues[0].end or queues[1].end):
-            return False
+            return
         if self.client < 0:
-            found = find_client(queues, self._scanned)
+            if self._finder is None:
+                self._finder = ClientFinder(queues)
+            found = self._finder.find()
             if found is None:
-                return False
+                return
             self.client = found
         elif speaks_first_as_peer(queues, self.client):
             self.client = 1 - self.client
         client, server = halves[self.client], halves[1 - self.client]
-        self._conversation = HttpConversation(
+        self._conversation = conversation = HttpConversation(
             client.queue,
             server.queue,
             (client, server),
@@ -254,15 +256,17 @@ class Connection:
             self._sink.max_content_bytes,
             not self.midstream,
         )
-        return True
+        for direction, reader in self._readers(conversation):
+            if self._finder is not None and self._finder.passed(direction):
+                reader.lost_end = reader.queue.offset
+        self._sink.served(self._side(1 - self.client), self.opened_packet)
 
-    def _bound_sniffing(self) -> None:
-        """What nobody understands is not kept for ever."""
-        for direction, half in enumerate(self.halves):
-            queue = half.queue
-            if queue.end - queue.offset > MAX_SNIFFED_BYTES:
-                size, _ = queue.skip_all()
-                _add(self.undecoded[direction], "unknown", size)
+    def _readers(self, conversation: HttpConversation) -> tuple[tuple[int, Reader], ...]:
+        """Direction and reader of each side."""
+        return (self.client, conversation.requests), (1 - self.client, conversation.responses)
+
+    def _side(self, direction: int) -> tuple[str, int]:
+        return self._endpoints.addresses[direction], self._endpoints.ports[direction]
 
     def close(self, packet: int, at_ns: int, how: int = 0) -> None:
         """The end, for whatever reason: everything still held is recorded or counted."""
@@ -297,6 +301,7 @@ class Connection:
         if self._conversation is not None:
             self._conversation.release()
         self._conversation = None
+        self._finder = None
         self._ids = None
         self._endpoints = _NOBODY
         for half in self.halves:
@@ -304,19 +309,20 @@ class Connection:
 
     def _account(self) -> None:
         """Where the delivered bytes went: into messages, undecoded, or holes between messages."""
-        conversation = self._conversation
+        conversation, finder = self._conversation, self._finder
+        if conversation is not None:
+            for direction, reader in self._readers(conversation):
+                self._message_bytes[direction] = reader.message_bytes
+                self._hole_bytes[direction] = reader.hole_bytes
+                for reason, size in reader.undecoded.items():
+                    _add(self.undecoded[direction], reason, size)
         for direction, half in enumerate(self.halves):
             left, holes = half.queue.skip_all()
-            undecoded = self.undecoded[direction]
-            if conversation is not None:
-                from_client = direction == self.client
-                reader = conversation.requests if from_client else conversation.responses
-                self._message_bytes[direction] = reader.message_bytes
-                self._hole_bytes[direction] += reader.hole_bytes
-                for reason, size in reader.undecoded.items():
-                    _add(undecoded, reason, size)
             self._hole_bytes[direction] += holes
-            _add(undecoded, "unread" if conversation is not None else "unknown", left)
+            _add(self.undecoded[direction], "unread", left)
+            if finder is not None:
+                self._hole_bytes[direction] += finder.hole_bytes[direction]
+                _add(self.undecoded[direction], "midstream", finder.undecoded_bytes[direction])
 
     def counters(self, direction: int) -> tuple[int, ...]:
         """Fields 1 to 9 of HalfLedger for what endpoint `direction` sent; true once closed."""
@@ -387,8 +393,7 @@ class Connection:
             opened = self.opened_at_ns.to_bytes(8, "little")
             ident = blake2b(endpoints.key + opened, digest_size=8).hexdigest()
             first = self.client if self.client >= 0 else 0
-            client = endpoints.addresses[first], endpoints.ports[first]
-            server = endpoints.addresses[1 - first], endpoints.ports[1 - first]
+            client, server = self._side(first), self._side(1 - first)
             encoded = encode.connection(
                 ident,
                 client,
@@ -398,7 +403,7 @@ class Connection:
                 self.midstream,
                 endpoints.vlans,
             )
-            role = self._sink.role_of(client, server)
+            role = self._sink.role_of(client, server, self.opened_packet)
             field = encode.delimited(2, encoded)
             self._ids = _Identity(ident, ident.encode(), field, role)
         return self._ids

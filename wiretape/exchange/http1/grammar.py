@@ -13,9 +13,11 @@ TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") (\S+) HTTP/(\d\.\d)")
 STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) (\d\d\d)(?: (.*))?", re.DOTALL)
 _TOLERANT_REQUEST_LINE = re.compile(
-    rb"[ \t]*([\x21-\x39\x3b-\x7e]+)[ \t]+(.*?)(?:[ \t]+HTTP/(\d+(?:\.\d+)?)?)?[ \t]*",
+    rb"[ \t]*([\x21-\x39\x3b-\x7e]{1,64})[ \t]+(.*?)(?:[ \t]+HTTP/(\d+(?:\.\d+)?)?)?[ \t]*",
     re.DOTALL | re.IGNORECASE,
 )
+REQUEST_LINE_BEGINS = re.compile(rb"[ \t]*[\x21-\x39\x3b-\x7e]{0,64}(?:[ \t].*)?\r?", re.DOTALL)
+"""What every beginning of a request line matches; the method as in the tolerant reading."""
 _TOLERANT_STATUS_LINE = re.compile(
     rb"HTTP(?:[/ ]([^\s]*))?[ \t]*(\d*)[ \t]*(.*)", re.DOTALL | re.IGNORECASE
 )

@@ -378,7 +378,8 @@ class Reader:
         self.message_bytes += message.end - message.start
         last = min(queue.segment(message.end - 1), len(queue.ends) - 1)
         message.last_at_ns = max(queue.at_ns[last], message.first_at_ns)
-        message.packet = max(message.packet, queue.packets[last])
+        given_up = queue.given_up_before(message.end)
+        message.packet = max(message.packet, queue.packets[last], given_up)
         for code, detail in content.violations:
             message.violates(code, detail, self.side)
         if not complete and content.framing != framing.NONE:

@@ -22,7 +22,6 @@ from wiretape.exchange.http1.reader import (
     Sections,
 )
 
-_FIRST_BYTES = re.compile(rb"[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]{0,64}(?:[ \t].*)?", re.DOTALL)
 _TOKEN = re.compile(grammar.TOKEN)
 _VERSION = re.compile(rb"\d+\.\d+")
 
@@ -211,7 +210,7 @@ class RequestReader(Reader):
     def _cannot_be_head(self, data: bytes, pos: int) -> bool:
         line_end = data.find(b"\n", pos, pos + MAX_HEAD)
         if line_end < 0:
-            return not _FIRST_BYTES.fullmatch(data, pos, min(len(data), pos + 128))
+            return not grammar.REQUEST_LINE_BEGINS.fullmatch(data, pos)
         return grammar.request_line(data[pos:line_end].rstrip(b"\r")) is None
 
     def _foreign(self, data: bytes, pos: int) -> str:
