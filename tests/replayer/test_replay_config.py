@@ -1,7 +1,7 @@
 import pytest
 
+from wiretape.exchange.endpoints import ServiceEndpoint as Service
 from wiretape.replayer.config import (
-    Service,
     Target,
     parse_duration_ns,
     parse_env,
@@ -35,7 +35,7 @@ def test_no_duration(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (":80", Service(None, 80)),
+        (":80", Service("", 80)),
         ("10.0.0.2:8080", Service("10.0.0.2", 8080)),
         ("[::1]:8080", Service("::1", 8080)),
         ("[2001:DB8:0:0::1]:80", Service("2001:db8::1", 80)),

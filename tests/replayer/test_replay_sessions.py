@@ -1,7 +1,7 @@
 import pytest
 
+from wiretape.exchange.endpoints import ServiceEndpoint as Service
 from wiretape.exchange.v1.exchange_pb2 import ROLE_INBOUND, ROLE_OUTBOUND, Exchange, Gap
-from wiretape.replayer.config import Service
 from wiretape.replayer.errors import UsageError
 from wiretape.replayer.schedule import START_UP, places, plan
 from wiretape.replayer.sessions import assign_roles, call_fault, inbound_fault
@@ -46,13 +46,13 @@ MARKED_OUT = exchange("10.0.0.2", PAY, ROLE_OUTBOUND)
     ("exchanges", "service", "expected"),
     [
         ([], None, ""),
-        ([], Service(None, 80), ""),
+        ([], Service("", 80), ""),
         ([ASKED, ASKS_STOCK, ASKS_PAY, OTHERS], None, "ioo-"),
-        ([ASKED], Service(None, 8080), "i"),
+        ([ASKED], Service("", 8080), "i"),
         ([ASKED, ASKS_STOCK, STOCK_ASKS], Service("10.0.0.2", 8080), "io-"),
         ([ASKED, ASKS_STOCK, STOCK_ASKS], Service("10.0.0.3", 80), "-io"),
-        ([LOCAL, LOCAL_ASKS], Service(None, 8080), "io"),
-        ([LOCAL, LOCAL_6, LOCAL_ASKS], Service(None, 8080), "iio"),
+        ([LOCAL, LOCAL_ASKS], Service("", 8080), "io"),
+        ([LOCAL, LOCAL_6, LOCAL_ASKS], Service("", 8080), "iio"),
         ([MARKED_IN, MARKED_OUT, OTHERS], None, "io-"),
         ([MARKED_IN, MARKED_OUT], Service("10.0.0.2", 8080), "io"),
     ],
@@ -68,9 +68,17 @@ def test_roles(exchanges: list[Exchange], service: Service | None, expected: str
         ([ASKED, ASKS_STOCK, STOCK_ASKS], None, "10.0.0.2:8080, 10.0.0.3:80"),
         ([LOCAL, LOCAL_ASKS], None, "127.0.0.1:8080, 127.0.0.1:9090"),
         ([LOCAL], None, "name one with --service: 127.0.0.1:8080"),
-        ([ASKED], Service(None, 81), "--service :81: nothing recorded was answered there"),
-        ([ASKS_STOCK, ASKS_PAY], Service(None, 80), "could be any of 10.0.0.3:80, 10.0.0.4:80"),
-        ([MARKED_IN, MARKED_OUT], Service("10.0.0.4", 80), "marks another service: 10.0.0.2:8080"),
+        ([ASKED], Service("", 81), "--service :81: nothing recorded was answered there"),
+        (
+            [ASKS_STOCK, ASKS_PAY],
+            Service("", 80),
+            "could be any of 10.0.0.3:80, 10.0.0.4:80",
+        ),
+        (
+            [MARKED_IN, MARKED_OUT],
+            Service("10.0.0.4", 80),
+            "marks another service: 10.0.0.2:8080",
+        ),
     ],
 )
 def test_never_a_guess(exchanges: list[Exchange], service: Service | None, said: str) -> None:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from wiretape.exchange import endpoints
+from wiretape.exchange.endpoints import ServiceEndpoint
 from wiretape.replayer.errors import UsageError
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNIT_NS = {"ms": 10**6, "s": 10**9, None: 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """Which recorded endpoint is the service; an `address` of None means any."""
-
-    address: str | None
-    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +20,7 @@ class Config:
 
     recording: Path
     target: str
-    service: Service | None
+    service: ServiceEndpoint | None
     mock: bool
     env: tuple[tuple[str, str], ...]
     ready: str | None
@@ -70,21 +63,12 @@ def parse_port(text: str, option: str) -> int:
     return int(text)
 
 
-def parse_service(text: str) -> Service:
-    """`HOST:PORT`, `[v6]:PORT` or `:PORT`; recordings know addresses, so HOST must be one."""
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        raise UsageError(f"--service: '{text}' is not [HOST]:PORT")
-    number = parse_port(port, "--service")
-    if not host:
-        return Service(None, number)
+def parse_service(text: str) -> ServiceEndpoint:
+    """`[HOST]:PORT`; recordings know addresses, so HOST must be one."""
     try:
-        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        raise UsageError(
-            f"--service: '{host}' is not an IP address; give it as recorded, or only :{number}"
-        ) from None
-    return Service(str(address), number)
+        return endpoints.parse_service(text)
+    except ValueError as error:
+        raise UsageError(f"--service: {error}") from None
 
 
 def parse_env(text: str) -> tuple[str, str]:

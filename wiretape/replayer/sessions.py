@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from wiretape.exchange.endpoints import ServiceEndpoint, endpoint_text
 from wiretape.exchange.v1.exchange_pb2 import (
     ROLE_INBOUND,
     ROLE_OUTBOUND,
@@ -18,7 +19,6 @@ from wiretape.exchange.v1.exchange_pb2 import (
     HttpRequest,
     HttpResponse,
 )
-from wiretape.replayer.config import Service
 from wiretape.replayer.errors import UsageError
 
 Address = tuple[str, int]
@@ -39,11 +39,10 @@ def server_of(exchange: Exchange) -> Address:
 
 def spell(endpoint: Address) -> str:
     """`address:port`, an IPv6 address in brackets."""
-    address, port = endpoint
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return endpoint_text(*endpoint)
 
 
-def assign_roles(exchanges: Sequence[Exchange], service: Service | None) -> Traffic:
+def assign_roles(exchanges: Sequence[Exchange], service: ServiceEndpoint | None) -> Traffic:
     """Sort exchanges by role; UsageError where which endpoint is the service is not certain."""
     if not exchanges:
         return Traffic([], [], 0)
@@ -73,20 +72,16 @@ def assign_roles(exchanges: Sequence[Exchange], service: Service | None) -> Traf
     if service is not None and not any(server_of(e) in endpoints for e in inbound):
         # The recording's own marks say otherwise: to follow either silently would be a guess.
         raise UsageError(
-            f"--service {spell((service.address or '', service.port))}: the recording marks another"
+            f"--service {spell(service)}: the recording marks another"
             f" service: {_listed({server_of(e) for e in inbound})}"
         )
     return Traffic(inbound, outbound, unrelated)
 
 
-def _named_service(exchanges: Sequence[Exchange], service: Service) -> frozenset[Address]:
+def _named_service(exchanges: Sequence[Exchange], service: ServiceEndpoint) -> frozenset[Address]:
     servers = {server_of(exchange) for exchange in exchanges}
-    named = {
-        (address, port)
-        for address, port in servers
-        if port == service.port and service.address in (None, address)
-    }
-    spelled = spell((service.address or "", service.port))
+    named = {(address, port) for address, port in servers if service.serves(address, port)}
+    spelled = spell(service)
     if not named:
         raise UsageError(
             f"--service {spelled}: nothing recorded was answered there;"
