@@ -36,12 +36,13 @@ METHODS = frozenset(
 """Methods that may open a request whose line has no version: any token would let other
 line-based protocols (SMTP, FTP, IRC) pass as HTTP/0.9."""
 
-START_OF_REQUEST = re.compile(TOKEN + rb" \S{1,65535} HTTP/\d\.\d *\r?\n")
+_METHOD_BEGINS = frozenset(m[:n] for m in METHODS for n in range(1, len(m) + 1))
+_LONGEST_METHOD = max(map(len, METHODS))
+_REST_OF_REQUEST_LINE = re.compile(rb" \S{1,65535} HTTP/\d\.\d *\r?\n")
+_REST_BEGINS = re.compile(rb" \S{0,65535}(?: [HTP/\d. ]{0,16}\r?)?\Z")
 START_OF_RESPONSE = re.compile(rb"HTTP/\d\.\d [1-9]\d\d[ \r\n]")
-"""What a message must begin with where the reader has lost its place: stricter than at a place
-where a message has to begin."""
-
-_REQUEST_PREFIX = re.compile(TOKEN + rb"(?: \S{0,65535}(?: [HTP/\d. ]{0,16}\r?)?)?\Z")
+"""What a response must begin with where the reader has lost its place: stricter than at a place
+where it has to begin."""
 
 
 class RequestLine(NamedTuple):
@@ -95,10 +96,20 @@ def status_line(line: bytes) -> StatusLine | None:
 
 
 def may_start_request(data: bytes, pos: int) -> bool | None:
-    """Whether a request begins at `pos`; None where more bytes must tell."""
-    if START_OF_REQUEST.match(data, pos):
+    """Whether a request begins at `pos`; None where more bytes must tell.
+
+    Only known methods count: the end of a content directly before a request would be taken for
+    part of its method.
+    """
+    method, space, _ = data[pos : pos + _LONGEST_METHOD + 1].partition(b" ")
+    if not space:
+        return None if method in _METHOD_BEGINS and pos + len(method) == len(data) else False
+    if method not in METHODS:
+        return False
+    place = pos + len(method)
+    if _REST_OF_REQUEST_LINE.match(data, place):
         return True
-    return None if _REQUEST_PREFIX.match(data, pos) else False
+    return None if _REST_BEGINS.match(data, place) else False
 
 
 def may_start_response(data: bytes, pos: int) -> bool | None:
