@@ -144,7 +144,7 @@ def field_line(line: bytes) -> FieldLine:
 
 
 LINE_END = re.compile(rb"\r?\n")
-HEAD_END = re.compile(rb"\n\r*\n")
+HEAD_END = re.compile(rb"\n\r{0,2}\n")
 """The empty line that ends a header section, where lines may end in a bare LF."""
 FOLD = re.compile(rb"(?:\r?\n)+[ \t]+")
 

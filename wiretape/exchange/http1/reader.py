@@ -105,7 +105,8 @@ class Reader:
         self._head = b""
         self._raw = b""
         self._head_gaps: list[bytes] = []
-        self._scanned = 0
+        self._scanned_to = 0
+        """Offset before which no head ends that is still unread."""
         self._lost_reason = "midstream"
         self._next = self._read_head if synchronized else self._find_message
 
@@ -165,7 +166,7 @@ class Reader:
                 if progress is Progress.MORE:
                     return True
             elif queue.closed:
-                self._finish(content.framing == framing.CLOSE)
+                self._finish(content.framing == framing.CLOSE, queue.closed_packet)
                 return True
             else:
                 return False
@@ -243,15 +244,13 @@ class Reader:
             if self.lost_end == queue.offset:
                 self.lost_end += pos - queue.pos
             queue.pos = pos
-            self._scanned = 0
-        end = data.find(b"\r\n\r\n", pos)
-        found = grammar.HEAD_END.search(
-            data, max(pos, pos + self._scanned - 3), end + 4 if end >= 0 else len(data)
-        )
+        # Three bytes of the end of the head may have been there before.
+        unscanned = max(pos, self._scanned_to - queue.base - 3)
+        end = data.find(b"\r\n\r\n", unscanned)
+        found = grammar.HEAD_END.search(data, unscanned, end + 4 if end >= 0 else len(data))
         if found is None:
-            self._scanned = len(data) - pos
+            self._scanned_to = queue.base + len(data)
             return None
-        self._scanned = 0
         line_end = data.find(b"\n", pos)
         after_line = line_end + 1
         if line_end > pos and data[line_end - 1] == 0x0D:
@@ -369,8 +368,8 @@ class Reader:
         message.size = len(encoded)
         self._done(message)
 
-    def _finish(self, complete: bool) -> None:
-        """Ends the message at the queue's position."""
+    def _finish(self, complete: bool, packet: int = 0) -> None:
+        """Ends the message at the queue's position; `packet` ended it, or its last byte did."""
         message, queue, content = self._message, self.queue, self._content
         assert message is not None, "finished without a message"
         self._message = None
@@ -379,7 +378,7 @@ class Reader:
         last = min(queue.segment(message.end - 1), len(queue.ends) - 1)
         message.last_at_ns = max(queue.at_ns[last], message.first_at_ns)
         given_up = queue.given_up_before(message.end)
-        message.packet = max(message.packet, queue.packets[last], given_up)
+        message.packet = max(message.packet, queue.packets[last], given_up, packet)
         for code, detail in content.violations:
             message.violates(code, detail, self.side)
         if not complete and content.framing != framing.NONE:
@@ -417,7 +416,7 @@ class Reader:
             hole = queue.take_hole(queue.hole.length)
             self._head_gaps = [encode.gap(seen, hole.length, hole.reason)]
         self._content.begin(framing.NONE, 0)
-        self._finish(alone)
+        self._finish(alone, 0 if holed else queue.closed_packet)
         if holed:
             self._lose("after-gap")
 
