@@ -79,3 +79,11 @@ def test_request_goes_on_after_an_upgrade_was_asked_for() -> None:
     parser = MessageParser.requests()
     upgrade = ask(b"GET / HTTP/1.1\nHost: a\nUpgrade: x")
     assert len(parser.receive_data(upgrade + GET, 1)) == 2
+
+
+def test_what_was_searched_for_one_head_says_nothing_of_the_next() -> None:
+    parser = MessageParser.requests()
+    long_head = b"GET /" + b"a" * 60 + b" HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert parser.receive_data(long_head[:-4], 1) == []
+    assert len(parser.receive_data(long_head[-4:], 2)) == 1
+    assert len(parser.receive_data(b"GET / HTTP/1.1\nHost: a\n\n", 3)) == 1
