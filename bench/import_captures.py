@@ -22,11 +22,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import traffic
 
-LARGE = {"content_bytes": 1 << 20, "connections": 8}
+
+def write_large(path: Path, exchanges: int) -> int:
+    return traffic.write_keep_alive(path, exchanges, content_bytes=1 << 20, connections=8)
+
+
 CASES: dict[str, tuple[Callable[[Path, int], int], int]] = {
     "keep-alive": (traffic.write_keep_alive, 1),
+    "offloaded": (lambda path, n: traffic.write_keep_alive(path, n, offload=True), 1),
     "connection-each": (traffic.write_connection_each, 1),
-    "large-contents": (lambda path, n: traffic.write_keep_alive(path, n, **LARGE), 300),
+    "large-contents": (write_large, 300),
 }
 """Writer, and by how much fewer exchanges it makes than asked for."""
 
