@@ -68,9 +68,9 @@ def import_captures(config: ImportConfig, say: Callable[[str], None]) -> Outcome
     """
     outcome = Outcome()
     started_ns = time.monotonic_ns()
-    # Nothing here makes cycles: the collector would walk over live connections again and again.
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 50)
+    # Nothing here makes cycles (connections undo theirs when they close), so the collector would
+    # only walk over live objects, again and again: a tenth of the time.
+    gc.disable()
     with _interruptible() as interruption:
         captures = _open_all(config, interruption, outcome, say)
         try:
@@ -82,6 +82,7 @@ def import_captures(config: ImportConfig, say: Callable[[str], None]) -> Outcome
         if interruption.happened and not captures:
             say("interrupted before anything was read")
             outcome.exit_code = INTERRUPTED
+    gc.enable()
     outcome.ledger.seconds = (time.monotonic_ns() - started_ns) / 1e9
     if outcome.exit_code != USAGE:
         _write_summary(config, outcome, say)
