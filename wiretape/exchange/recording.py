@@ -12,11 +12,12 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from struct import Struct
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
 import zstandard
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
@@ -165,6 +166,16 @@ def read_recording(path: Path | str) -> RecordingReader:
     return RecordingReader(Path(path))
 
 
+class _Chunk(NamedTuple):
+    """A chunk that takes no more messages; times and offsets are of its messages, by channel."""
+
+    size: int
+    crc: int
+    compressed: Future[bytes]
+    times: dict[int, list[int]]
+    offsets: dict[int, list[int]]
+
+
 class RecordingWriter:
     """Writes a new recording. Raises RecordingError where it cannot be made, OSError where written.
 
@@ -183,6 +194,8 @@ class RecordingWriter:
         self._counts = {EXCHANGES: 0, CONNECTION_ENDS: 0}
         self._chunks: list[records.ChunkIndex] = []
         self._compressor = zstandard.ZstdCompressor(level=1)
+        self._compression = ThreadPoolExecutor(1, "compression")
+        self._closed: _Chunk | None = None
         self._position = 0
         self._schemas, self._channels = _declarations()
         builder = RecordBuilder()
@@ -237,26 +250,45 @@ class RecordingWriter:
             chunk += parts
             self._size += _MESSAGE.size + size
             if self._size >= CHUNK_BYTES:
-                self.flush()
+                self._close_chunk()
+                times, offsets = self._times, self._offsets
 
     def flush(self) -> None:
         """Closes the chunk: what was written until now survives the process. Raises OSError."""
+        self._close_chunk()
+        self._write_chunk()
+
+    def _close_chunk(self) -> None:
+        """Has the chunk compressed on another core while the next one is filled."""
+        self._write_chunk()
         if not self._size:
             return
         data = b"".join(self._parts)
-        times = [t for of_channel in self._times.values() for t in of_channel]
+        compressed = self._compression.submit(self._compressor.compress, data)
+        self._closed = _Chunk(len(data), zlib.crc32(data), compressed, self._times, self._offsets)
+        self._parts = []
+        self._size = 0
+        self._times = {channel: [] for channel in self._counts}
+        self._offsets = {channel: [] for channel in self._counts}
+
+    def _write_chunk(self) -> None:
+        """Writes the chunk that was closed last, once it is compressed."""
+        chunk, self._closed = self._closed, None
+        if chunk is None:
+            return
+        compressed = chunk.compressed.result()
+        times = [t for of_channel in chunk.times.values() for t in of_channel]
         first, last = min(times), max(times)
-        compressed = self._compressor.compress(data)
         start = self._position
-        prefix = struct.pack("<QQQI", first, last, len(data), zlib.crc32(data))
+        prefix = struct.pack("<QQQI", first, last, chunk.size, chunk.crc)
         prefix += struct.pack("<I4sQ", 4, b"zstd", len(compressed))
         length = len(prefix) + len(compressed)
         indexes: list[bytes] = []
         index_offsets = {}
-        for channel, offsets in self._offsets.items():
+        for channel, offsets in chunk.offsets.items():
             if offsets:
                 index_offsets[channel] = start + _RECORD.size + length + sum(map(len, indexes))
-                indexes.append(_message_index(channel, self._times[channel], offsets))
+                indexes.append(_message_index(channel, chunk.times[channel], offsets))
         index = b"".join(indexes)
         self._write(_RECORD.pack(Opcode.CHUNK, length) + prefix, compressed, index)
         self._chunks.append(
@@ -269,13 +301,9 @@ class RecordingWriter:
                 message_index_length=len(index),
                 message_index_offsets=index_offsets,
                 message_start_time=first,
-                uncompressed_size=len(data),
+                uncompressed_size=chunk.size,
             )
         )
-        self._parts = []
-        self._size = 0
-        for column in (*self._times.values(), *self._offsets.values()):
-            column.clear()
 
     def close(self) -> None:
         """Writes the summary, syncs and closes the file, the last also where it raises OSError."""
@@ -287,6 +315,7 @@ class RecordingWriter:
             if _is_regular(self._file):
                 os.fsync(self._file)
         finally:
+            self._compression.shutdown()
             os.close(self._file)
             self._file = -1
 
