@@ -62,10 +62,38 @@ class _Capture:
         self._file.close()
 
 
+_COLOURS = "red orange yellow green blue indigo violet black white grey".split()
+_THINGS = "chair table lamp shelf sofa desk mirror carpet stool bench clock vase".split()
+_TAGS = "new sale garden home office oak steel glass eco vintage outdoor gift".split()
+
+
+def _page(random_: random.Random, number: int, size: int) -> dict[str, object]:
+    """What a shop's API answers: as many items as make some `size` bytes of JSON."""
+    return {
+        "request": number,
+        "token": f"{random_.getrandbits(128):032x}",
+        "items": [_item(random_) for _ in range(max(size // 200, 1))],
+        "next": f"/v1/items?after={random_.getrandbits(40)}",
+    }
+
+
+def _item(random_: random.Random) -> dict[str, object]:
+    return {
+        "id": random_.getrandbits(31),
+        "sku": f"SKU-{random_.randrange(100_000):05d}",
+        "name": f"{random_.choice(_COLOURS)} {random_.choice(_THINGS)}",
+        "price_cents": random_.randrange(100, 100_000),
+        "in_stock": random_.random() < 0.8,
+        "rating": round(random_.uniform(1, 5), 2),
+        "tags": random_.sample(_TAGS, 3),
+        "updated_at": f"2024-0{random_.randrange(1, 10)}-{random_.randrange(10, 29)}T"
+        f"{random_.randrange(10, 24)}:{random_.randrange(10, 60)}:{random_.randrange(10, 60)}Z",
+    }
+
+
 def _messages(random_: random.Random, content_bytes: int) -> Iterator[tuple[bytes, bytes]]:
     """Endless (request, response) pairs; contents are about `content_bytes` long."""
     number = 0
-    filler = ["lorem", "ipsum", "dolor", "sit", "amet", "consectetur", "adipiscing", "elit"]
     large = random_.randbytes(content_bytes) if content_bytes > 65536 else b""
     while True:
         number += 1
@@ -73,10 +101,7 @@ def _messages(random_: random.Random, content_bytes: int) -> Iterator[tuple[byte
             cut = random_.randrange(len(large))
             content, kind = large[cut:] + large[:cut], "application/octet-stream"
         else:
-            words = [random_.choice(filler) for _ in range(max(content_bytes - 120, 8) // 6)]
-            content = json.dumps(
-                {"id": number, "token": f"{random_.getrandbits(128):032x}", "text": " ".join(words)}
-            ).encode()
+            content = json.dumps(_page(random_, number, content_bytes)).encode()
             kind = "application/json"
         request = (
             f"GET /v1/items/{number}?page={number % 97} HTTP/1.1\r\nHost: shop.internal:8080\r\n"

@@ -83,17 +83,15 @@ def test_content(made: Any) -> None:
 
 
 @quick
-@given(st.binary(min_size=1, max_size=20_000), st.integers(1, 3))
-def test_whole_content(data: bytes, framing: Any) -> None:
-    wanted = pb.Content(data=data, length=len(data), framing=framing, complete=True)
-    assert encode.whole_content(data, framing) == wanted.SerializeToString()
+@given(st.binary(max_size=20_000))
+def test_content_frame(data: bytes) -> None:
+    wanted = pb.Content(data=data, length=len(data), framing=pb.Content.LENGTH, complete=True)
+    before, after = encode.content_frame(len(data))
+    assert before + data + after == wanted.SerializeToString()
 
 
-def test_constant_contents() -> None:
-    none = pb.Content(complete=True)
-    empty = pb.Content(framing=pb.Content.LENGTH, complete=True)
-    assert none.SerializeToString() == encode.CONTENT_NONE
-    assert empty.SerializeToString() == encode.CONTENT_EMPTY
+def test_frame_of_no_content() -> None:
+    assert b"".join(encode.content_frame(-1)) == pb.Content(complete=True).SerializeToString()
 
 
 @quick

@@ -31,7 +31,7 @@ class Pipeline:
     ) -> None:
         self.ledger = Ledger()
         self.source = source
-        self.sections = Sections()
+        self.sections = Sections(max_content_bytes=max_content_bytes)
         self.max_content_bytes = max_content_bytes
         self._services = tuple(services)
         self.unseen_services = set(self._services)
@@ -117,6 +117,12 @@ class Pipeline:
             ledger.response_only += 1
         ledger.with_gaps += gapped
         ledger.violations += violations
+        self._records.append((packet, EXCHANGES, parts, size, at_ns))
+
+    def take_answered(self, packet: int, parts: tuple[bytes, ...], size: int, at_ns: int) -> None:
+        ledger = self.ledger
+        ledger.exchanges += 1
+        ledger.complete += 1
         self._records.append((packet, EXCHANGES, parts, size, at_ns))
 
     def take_end(self, packet: int, encoded: bytes, at_ns: int) -> None:

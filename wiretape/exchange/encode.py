@@ -20,13 +20,6 @@ VARINT = tuple(
 TIMES = Struct("<BQBQ")
 """first_byte_at_ns and last_byte_at_ns with their tags, which follow on each other."""
 
-CONTENT_NONE = b"\x28\x01"
-"""A Content that is complete and has no framing."""
-FRAMED_BY_LENGTH = b"\x18\x01\x28\x01"
-"""The end of a Content that is complete: framing LENGTH, and that it is complete."""
-CONTENT_EMPTY = FRAMED_BY_LENGTH
-"""A Content that is complete, framed by a length of 0."""
-
 Parts = list[bytes]
 
 
@@ -106,11 +99,19 @@ def content(
     return parts, sum(map(len, parts)) if len(parts) < 4 else kept + len(parts[0]) + len(tail)
 
 
-def whole_content(data: bytes, framing: int) -> bytes:
-    """A complete Content with no gaps, in one piece: the common small body."""
-    size = varint(len(data))
-    return b"\x0a%b%b\x10%b\x18%c\x28\x01" % (size, data, size, framing)
+def content_frame(length: int) -> tuple[bytes, bytes]:
+    """What stands before and after the data of a Content that is complete and of a known length.
 
+    -1 stands for a message that has no content at all.
+    """
+    if length < 0:
+        return b"", b"\x28\x01"
+    size = varint(length)
+    return (b"\x0a" + size, b"\x10" + size + _FRAMED) if length else (b"", _FRAMED)
+
+
+_FRAMED = b"\x18\x01\x28\x01"
+"""The end of a Content that is complete: framing LENGTH, and that it is complete."""
 
 REQUEST_FIRST_AT, RESPONSE_FIRST_AT = 9 << 3 | 1, 7 << 3 | 1
 
@@ -207,16 +208,23 @@ def answered_exchange(
     connection_field: bytes,
     ordinal: int,
     role: int,
-    request: tuple[bytes, ...],
-    request_size: int,
-    response: tuple[bytes, ...],
-    response_size: int,
-) -> tuple[tuple[bytes, ...], int]:
+    request: bytes,
+    response: bytes,
+) -> tuple[tuple[bytes, bytes, bytes, bytes], int]:
     """What `exchange` gives for a request and a response with nothing beside them."""
-    asked, answered = varint(request_size), b"\x1a" + varint(response_size)
-    size = 1 + len(asked) + request_size + len(answered) + response_size
-    head = _exchange_head(ident, connection_field, ordinal, role) + varint(size)
-    return (head, b"\x0a" + asked, *request, answered, *response), size + len(head)
+    asked, answered = varint(len(request)), varint(len(response))
+    size = 2 + len(asked) + len(request) + len(answered) + len(response)
+    head = b"\x0a%b%b%b%b%b\x52%b\x0a%b" % (
+        VARINT[len(ident)],
+        ident,
+        connection_field,
+        b"\x18" + varint(ordinal) if ordinal else b"",
+        _ROLES[role],
+        varint(size),
+        asked,
+    )
+    between = b"\x1a" + answered
+    return (head, request, between, response), len(head) - 1 - len(asked) + size
 
 
 def _exchange_head(ident: bytes, connection_field: bytes, ordinal: int, role: int) -> bytes:

@@ -167,13 +167,12 @@ def read_recording(path: Path | str) -> RecordingReader:
 
 
 class _Chunk(NamedTuple):
-    """A chunk that takes no more messages; times and offsets are of its messages, by channel."""
+    """A chunk that takes no more messages; `entries` are as in the writer."""
 
     size: int
     crc: int
     compressed: Future[bytes]
-    times: dict[int, list[int]]
-    offsets: dict[int, list[int]]
+    entries: dict[int, list[int]]
 
 
 class RecordingWriter:
@@ -189,8 +188,8 @@ class RecordingWriter:
         self._claim(Path(text), force)
         self._parts: list[bytes] = []
         self._size = 0
-        self._times: dict[int, list[int]] = {EXCHANGES: [], CONNECTION_ENDS: []}
-        self._offsets: dict[int, list[int]] = {EXCHANGES: [], CONNECTION_ENDS: []}
+        self._entries: dict[int, list[int]] = {EXCHANGES: [], CONNECTION_ENDS: []}
+        """Of each message of the chunk, by channel: its time and its offset, in turn."""
         self._counts = {EXCHANGES: 0, CONNECTION_ENDS: 0}
         self._chunks: list[records.ChunkIndex] = []
         self._compressor = zstandard.ZstdCompressor(level=1)
@@ -239,19 +238,21 @@ class RecordingWriter:
 
     def write_records(self, records: Iterable[Record]) -> None:
         """Appends encoded records in their order. Raises OSError."""
-        counts, times, offsets = self._counts, self._times, self._offsets
-        for _, channel, parts, size, at_ns in records:
+        parts, entries, size = self._parts, self._entries, self._size
+        pack, fixed = _MESSAGE.pack, _MESSAGE.size
+        counts = self._counts
+        for _, channel, pieces, length, at_ns in records:
             count = counts[channel]
             counts[channel] = count + 1
-            offsets[channel].append(self._size)
-            times[channel].append(at_ns)
-            chunk = self._parts
-            chunk.append(_MESSAGE.pack(5, _MESSAGE_FIXED + size, channel, count, at_ns, at_ns))
-            chunk += parts
-            self._size += _MESSAGE.size + size
-            if self._size >= CHUNK_BYTES:
+            entries[channel] += at_ns, size
+            parts.append(pack(5, _MESSAGE_FIXED + length, channel, count, at_ns, at_ns))
+            parts += pieces
+            size += fixed + length
+            if size >= CHUNK_BYTES:
+                self._size = size
                 self._close_chunk()
-                times, offsets = self._times, self._offsets
+                parts, entries, size = self._parts, self._entries, self._size
+        self._size = size
 
     def flush(self) -> None:
         """Closes the chunk: what was written until now survives the process. Raises OSError."""
@@ -265,11 +266,10 @@ class RecordingWriter:
             return
         data = b"".join(self._parts)
         compressed = self._compression.submit(self._compressor.compress, data)
-        self._closed = _Chunk(len(data), zlib.crc32(data), compressed, self._times, self._offsets)
+        self._closed = _Chunk(len(data), zlib.crc32(data), compressed, self._entries)
         self._parts = []
         self._size = 0
-        self._times = {channel: [] for channel in self._counts}
-        self._offsets = {channel: [] for channel in self._counts}
+        self._entries = {channel: [] for channel in self._counts}
 
     def _write_chunk(self) -> None:
         """Writes the chunk that was closed last, once it is compressed."""
@@ -277,7 +277,7 @@ class RecordingWriter:
         if chunk is None:
             return
         compressed = chunk.compressed.result()
-        times = [t for of_channel in chunk.times.values() for t in of_channel]
+        times = [t for entries in chunk.entries.values() for t in entries[::2]]
         first, last = min(times), max(times)
         start = self._position
         prefix = struct.pack("<QQQI", first, last, chunk.size, chunk.crc)
@@ -285,10 +285,10 @@ class RecordingWriter:
         length = len(prefix) + len(compressed)
         indexes: list[bytes] = []
         index_offsets = {}
-        for channel, offsets in chunk.offsets.items():
-            if offsets:
+        for channel, entries in chunk.entries.items():
+            if entries:
                 index_offsets[channel] = start + _RECORD.size + length + sum(map(len, indexes))
-                indexes.append(_message_index(channel, chunk.times[channel], offsets))
+                indexes.append(_message_index(channel, entries))
         index = b"".join(indexes)
         self._write(_RECORD.pack(Opcode.CHUNK, length) + prefix, compressed, index)
         self._chunks.append(
@@ -378,12 +378,9 @@ class RecordingWriter:
             self._position += len(piece)
 
 
-def _message_index(channel: int, times: Sequence[int], offsets: Sequence[int]) -> bytes:
+def _message_index(channel: int, entries: Sequence[int]) -> bytes:
     """A MessageIndex record, packed in one go: an entry a message is too many for calls."""
-    pairs = [0] * (2 * len(times))
-    pairs[::2] = times
-    pairs[1::2] = offsets
-    body = struct.pack(f"<HI{len(pairs)}Q", channel, 8 * len(pairs), *pairs)
+    body = struct.pack(f"<HI{len(entries)}Q", channel, 8 * len(entries), *entries)
     return _RECORD.pack(Opcode.MESSAGE_INDEX, len(body)) + body
 
 

@@ -77,6 +77,9 @@ class Sink(Protocol):
     ) -> None:
         """One encoded Exchange; `kind`: has a request, has a response, has gaps, violations."""
 
+    def take_answered(self, packet: int, parts: tuple[bytes, ...], size: int, at_ns: int) -> None:
+        """One encoded Exchange with both halves, whole and with nothing to remark."""
+
     def take_end(self, packet: int, encoded: bytes, at_ns: int) -> None:
         """One encoded ConnectionEnd."""
 
@@ -365,27 +368,15 @@ class Connection:
         kind = request is not None, answered, gapped, len(violations)
         self._sink.take_exchange(packet, parts, size, first_at_ns, kind)
 
-    def answered(self, packet: int, request: Message, response: Message) -> None:
+    def answered(self, packet: int, first_at_ns: int, request: bytes, response: bytes) -> None:
         identity = self._ids or self._identity()
         ordinal = self.ordinal
-        violations = request.violations or response.violations
-        if violations or request.parts is None or response.parts is None:
-            self.exchange(packet, request, (), response)
-            return
         self.ordinal = ordinal + 1
-        first_at_ns = request.first_at_ns
+        ident = b"%016x-%b-%d" % (first_at_ns, identity.encoded_ident, ordinal)
         parts, size = encode.answered_exchange(
-            b"%016x-%b-%d" % (first_at_ns, identity.encoded_ident, ordinal),
-            identity.field,
-            ordinal,
-            identity.role,
-            request.parts,
-            request.size,
-            response.parts,
-            response.size,
+            ident, identity.field, ordinal, identity.role, request, response
         )
-        gapped = request.gapped or response.gapped
-        self._sink.take_exchange(packet, parts, size, first_at_ns, (True, True, gapped, 0))
+        self._sink.take_answered(packet, parts, size, first_at_ns)
 
     def _identity(self) -> "_Identity":
         if self._ids is None:

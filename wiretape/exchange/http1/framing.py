@@ -61,11 +61,16 @@ def of_request(fields: FieldSection, version: bytes) -> tuple[int, int]:
     return (LENGTH if fields.length == 0 else NONE), 0
 
 
+def has_no_content(status: int, method: bytes) -> bool:
+    """Whether a response ends with its head whatever its fields say (rules 1 and 2)."""
+    if method == b"CONNECT" and 200 <= status < 300:
+        return True
+    return method == b"HEAD" or 0 < status < 200 or status in (204, 304)
+
+
 def of_response(fields: FieldSection, status: int, method: bytes) -> tuple[int, int]:
     """(framing, length) of a response's content, given the method of its request."""
-    if method == b"HEAD" or 0 < status < 200 or status in (204, 304):
-        return NONE, 0
-    if method == b"CONNECT" and 200 <= status < 300:
+    if has_no_content(status, method):
         return NONE, 0
     if fields.transfer_coded and fields.chunked:
         return CHUNKED, -1

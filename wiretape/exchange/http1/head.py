@@ -9,14 +9,13 @@ import re
 
 from wiretape.exchange import encode
 from wiretape.exchange.http1 import grammar
-from wiretape.exchange.http1.template import SectionTemplate, TemplateKey, template_key
+from wiretape.exchange.http1.template import Line, constant_line, field_line
 
 MAX_CACHED_SECTION = 2048
 MAX_SECTIONS = 4096
 MAX_CACHED_LINE = 256
 MAX_LINES = 16384
 MAX_NAMES = 4096
-MAX_TEMPLATES = 256
 
 _FRAMING_NAMES = frozenset((b"content-length", b"transfer-encoding", b"upgrade", b"host"))
 
@@ -47,6 +46,11 @@ class FieldSection:
     host: bytes | None = None
     violations: tuple[Violation, ...] = ()
 
+    @property
+    def plain(self) -> bool:
+        """There is nothing to remark, and the content is framed as the fields say."""
+        return self.canonical and not (self.violations or self.upgrade)
+
 
 _Special = tuple[bytes, bytes, bytes, Violation | None, bool]
 """Encoded field, lower-case name where framing needs it, value, violation, canonical."""
@@ -65,8 +69,6 @@ class SectionReader:
         self._special: dict[bytes, _Special] = {}
         self._names: dict[bytes, bytes] = {}
         """Encoded names by name."""
-        self.templates: dict[TemplateKey, SectionTemplate] = {}
-        """The latest section of each shape, where there is nothing to remark."""
 
     def read(self, section: bytes) -> FieldSection:
         """`section`: field lines, each with its line end, without the empty line."""
@@ -79,6 +81,17 @@ class SectionReader:
                 self._known.clear()
             self._known[section] = fields
         return fields
+
+    def lines(self, section: bytes) -> list[Line]:
+        """The lines of a plain section, to learn a template by."""
+        lines: list[Line] = []
+        for raw in section.split(b"\r\n")[:-1]:
+            name, _, value = raw.partition(b": ")
+            if value and (name.lower() not in _FRAMING_NAMES or name.lower() == b"content-length"):
+                lines.append(field_line(self._tag, name, value))
+            else:
+                lines.append(constant_line(raw, encode.field(self._tag, name, value)))
+        return lines
 
     def _parse(self, section: bytes) -> FieldSection:
         fields = FieldSection()
@@ -99,20 +112,6 @@ class SectionReader:
         fields.fields = b"".join(encoded)
         lead = self._scheme + encode.text(5, fields.host or b"") if self._scheme else b""
         fields.encoded = lead + fields.fields
-        plain_to_see = not (
-            fields.violations or fields.upgrade or fields.transfer_coded or fields.length < -1
-        )
-        if fields.canonical and plain_to_see and lines and len(section) <= MAX_CACHED_SECTION:
-            if len(self.templates) >= MAX_TEMPLATES:
-                self.templates.clear()
-            self.templates[template_key(lines, 1)] = SectionTemplate(
-                self._tag,
-                lead,
-                lines,
-                encoded,
-                [line not in plain for line in lines],
-                fields.length,
-            )
         return fields
 
     def _irregular_lines(self, section: bytes, fields: FieldSection) -> list[bytes]:

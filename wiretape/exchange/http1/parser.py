@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from wiretape.exchange.http1.message import Message
-from wiretape.exchange.http1.reader import Reader, Sections, Wait
+from wiretape.exchange.http1.reader import MAX_CONTENT, Reader, Sections, Wait
 from wiretape.exchange.http1.requests import RequestReader
 from wiretape.exchange.http1.responses import ResponseReader
 from wiretape.exchange.stream import ByteQueue, Run
@@ -17,7 +17,6 @@ from wiretape.exchange.v1 import exchange_pb2 as pb
 AnyMessage = pb.HttpRequest | pb.HttpResponse
 
 _SECTIONS = Sections()
-MAX_CONTENT = 1 << 30
 
 
 class MessageParser:

@@ -15,13 +15,16 @@ from wiretape.exchange.http1 import framing, grammar
 from wiretape.exchange.http1.content import ContentReader, Progress
 from wiretape.exchange.http1.head import FieldSection, SectionReader
 from wiretape.exchange.http1.message import Message
+from wiretape.exchange.http1.plain import MAX_WHOLE_CONTENT, PlainReader
+from wiretape.exchange.http1.template import HeadTemplates
 from wiretape.exchange.stream import ByteQueue
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
+REQUEST_CONTENT, RESPONSE_CONTENT = b"\x3a", b"\x2a"
+"""Tags of content in HttpRequest and HttpResponse."""
+MAX_CONTENT = 1 << 30
 MAX_HEAD = 1 << 20
 """A header section beyond this is no message we will hold memory for."""
-MAX_WHOLE_CONTENT = 64 * 1024
-"""Up to this size a content that is there whole is encoded in one piece."""
 
 _EMPTY_LINES = b"\r\n"
 
@@ -29,10 +32,14 @@ _EMPTY_LINES = b"\r\n"
 class Sections:
     """The section readers that all connections of one program share, with their dictionaries."""
 
-    def __init__(self, scheme: bytes = b"http") -> None:
+    def __init__(self, scheme: bytes = b"http", max_content_bytes: int = MAX_CONTENT) -> None:
         self.request = SectionReader(encode.REQUEST_FIELD, scheme)
         self.request_trailer = SectionReader(encode.REQUEST_TRAILER)
+        self.request_heads = HeadTemplates(distinct=5)
         self.response = SectionReader(encode.RESPONSE_FIELD)
+        self.response_heads = HeadTemplates(distinct=12)
+        self.plain_requests = PlainReader(self.request_heads, REQUEST_CONTENT, max_content_bytes)
+        self.plain_responses = PlainReader(self.response_heads, RESPONSE_CONTENT, max_content_bytes)
         self.response_trailer = SectionReader(encode.RESPONSE_TRAILER)
 
 
@@ -47,12 +54,6 @@ class Conversation(Protocol):
 
     def request_of(self, response_start: int, raw_ack: int) -> "Message | Wait | None":
         """The request that a response beginning here answers; None where it was never seen."""
-
-    def acknowledged(self) -> tuple[int, int]:
-        """An offset in the request direction with its sequence number, to read acknowledgments by.
-
-        The offset is -1 where the next response does not plainly answer `pending[0]`.
-        """
 
     def response_finished(self, response: Message, request: Message | None) -> None: ...
 
@@ -74,7 +75,7 @@ class Reader:
     side: int
     _head_looks_right: Callable[[bytes, int], bool | None]
     # Numbers in HttpRequest or HttpResponse: the tag of content, then those of head and head_gaps.
-    _content_tag: bytes
+    content_tag: bytes
     _first_at_tag: int
     _raw_number: int
     _gaps_number: int
@@ -101,6 +102,8 @@ class Reader:
         self._content = ContentReader(max_content_bytes)
         self._max_whole = min(MAX_WHOLE_CONTENT, max_content_bytes)
         self._message: Message | None = None
+        self._messages = 0
+        """How many it has read to their end."""
         self._trailer_sections = self._sections_of_trailers(sections)
         self._head = b""
         self._raw = b""
@@ -117,6 +120,19 @@ class Reader:
         while self._next():
             moved = True
         return moved
+
+    def step(self) -> bool:
+        """Advances as far as the end of the next message."""
+        moved = False
+        before = self._messages
+        while self._messages == before and self._next():
+            moved = True
+        return moved
+
+    @property
+    def at_head(self) -> bool:
+        """What comes next, if it is a message, begins at the queue's position."""
+        return self._next == self._read_head
 
     @property
     def position(self) -> int:
@@ -349,23 +365,22 @@ class Reader:
         message.last_at_ns = max(queue.at_ns[last], first_at_ns)
         message.packet = max(message.packet, queue.packets[last])
         self.message_bytes += end_offset - message.start
-        if end > start:
-            content = encode.whole_content(queue.data[start:end], kind)
-        elif kind:
-            content = b"\x18%c\x28\x01" % kind
-        else:
-            content = encode.CONTENT_NONE
-        encoded = b"%b%b%b%b%b" % (
-            head,
-            self._content_tag,
-            encode.varint(len(content)),
-            content,
-            encode.times(self._first_at_tag, first_at_ns, message.last_at_ns),
+        before, after = encode.content_frame(end - start if kind else -1)
+        encoded = b"".join(
+            (
+                head,
+                self.content_tag,
+                encode.varint(len(before) + end - start + len(after)),
+                before,
+                queue.data[start:end],
+                after,
+                encode.times(self._first_at_tag, first_at_ns, message.last_at_ns),
+                encode.text(self._raw_number, raw),
+            )
         )
-        if raw:
-            encoded += encode.text(self._raw_number, raw)
         message.parts = (encoded,)
         message.size = len(encoded)
+        self._messages += 1
         self._done(message)
 
     def _finish(self, complete: bool, packet: int = 0) -> None:
@@ -391,12 +406,13 @@ class Reader:
         tail += encode.text(self._raw_number, self._raw)
         for missing in self._head_gaps:
             tail += encode.delimited(self._gaps_number, missing)
-        lead = self._head + self._content_tag + encode.varint(size)
+        lead = self._head + self.content_tag + encode.varint(size)
         message.parts = (lead, *parts, tail)
         message.size = len(lead) + size + len(tail)
         self._head = self._raw = b""
         self._head_gaps = []
         self._next = self._read_head
+        self._messages += 1
         self._done(message)
 
     def _finish_cut_head(self, message: Message, head: bytes, alone: bool, holed: bool) -> None:

@@ -1,42 +1,25 @@
 """Reads the requests of one direction (RFC 9112 §3, §6)."""
 
 import re
-from bisect import bisect_right
 
 from wiretape.exchange import encode
-from wiretape.exchange.encode import (
-    CONTENT_EMPTY,
-    CONTENT_NONE,
-    FRAMED_BY_LENGTH,
-    REQUEST_FIRST_AT,
-    TIMES,
-    varint,
-)
 from wiretape.exchange.http1 import framing, grammar
 from wiretape.exchange.http1.head import FieldSection, SectionReader
 from wiretape.exchange.http1.message import Message
-from wiretape.exchange.http1.reader import (
-    MAX_HEAD,
-    REQUEST,
-    Reader,
-    Sections,
-)
+from wiretape.exchange.http1.reader import MAX_HEAD, REQUEST, REQUEST_CONTENT, Reader, Sections
+from wiretape.exchange.http1.template import request_line
 
 _TOKEN = re.compile(grammar.TOKEN)
 _VERSION = re.compile(rb"\d+\.\d+")
 
-_START_LINES: dict[tuple[bytes, bytes], bytes] = {
-    (method, b"HTTP/" + version): encode.text(1, version) + encode.text(2, method)
-    for method in grammar.METHODS - {b"CONNECT"}
-    for version in (b"1.1", b"1.0")
-}
-"""Encoded version and method of the usual start lines."""
+_LEARNED = grammar.METHODS - {b"CONNECT"}
+"""Methods whose heads are worth a template."""
 
 
 class RequestReader(Reader):
     side = REQUEST
     _head_looks_right = staticmethod(grammar.may_start_request)
-    _content_tag = b"\x3a"
+    content_tag = REQUEST_CONTENT
     _first_at_tag = encode.REQUEST_FIRST_AT
     _raw_number, _gaps_number = 11, 12
 
@@ -47,90 +30,14 @@ class RequestReader(Reader):
         queue = self.queue
         if queue.pos >= len(queue.data):
             return self._wait_for_head()
-        return self._read_usual() or self._read_tolerantly()
-
-    def _read_usual(self) -> bool:
-        """Reads on as long as whole requests of the usual kind follow each other.
-
-        This loop is most of the cost of reading requests: it makes no calls it can do without and
-        leaves everything odd to `_read_tolerantly`.
-        """
-        queue = self.queue
-        data, base, pos = queue.data, queue.base, queue.pos
-        ends, at_ns, packets, acks = queue.ends, queue.at_ns, queue.packets, queue.acks
-        size, begun, max_whole, lost_end = len(data), pos, self._max_whole, self.lost_end
-        segment = bisect_right(ends, base + pos)
-        templates, pending = self._sections.request.templates, self._conversation.pending
-        find, pack_times = data.find, TIMES.pack
-        while pos < size:
-            end = find(b"\r\n\r\n", pos)
-            if end < 0:
-                break
-            lines = data[pos:end].split(b"\r\n")
-            words = lines[0].split(b" ")
-            template = templates.get((len(lines), lines[-1][:8]))
-            if len(words) != 3 or template is None:
-                break
-            method, target, version = words
-            start_line = _START_LINES.get((method, version))
-            if start_line is None or not target or target[0] != 0x2F:
-                break
-            if data.count(b"\n", pos, end) >= len(lines) or not template.match(lines):
-                break
-            stop = end + 4
-            length = template.length
-            if length > 0:
-                stop += length
-            if stop > size or length > max_whole:
-                break
-            offset = base + pos
-            while ends[segment] <= offset:
-                segment += 1
-            message = Message()
-            message.start = offset
-            if offset == lost_end:
-                message.after_loss = True
-            message.first_at_ns = first_at_ns = at_ns[segment]
-            if acks:
-                message.raw_ack = acks[segment]
-            message.end = offset = base + stop
-            while ends[segment] < offset:
-                segment += 1
-            last_at_ns = at_ns[segment]
-            if last_at_ns < first_at_ns:
-                last_at_ns = first_at_ns
-            message.last_at_ns = last_at_ns
-            message.packet = packets[segment]
-            message.method = method
-            message.version = version[5:]
-            if length > 0:
-                count = varint(length)
-                content = b"".join(
-                    (b"\x0a", count, data[end + 4 : stop], b"\x10", count, FRAMED_BY_LENGTH)
-                )
-            else:
-                content = CONTENT_NONE if length else CONTENT_EMPTY
-            encoded = b"".join(
-                (
-                    start_line,
-                    b"\x1a",
-                    varint(len(target)),
-                    target,
-                    template.encoded,
-                    b"\x3a",
-                    varint(len(content)),
-                    content,
-                    pack_times(REQUEST_FIRST_AT, first_at_ns, REQUEST_FIRST_AT + 8, last_at_ns),
-                )
-            )
-            message.parts = (encoded,)
-            message.size = len(encoded)
-            pending.append(message)
-            pos = stop
-        if pos == begun:
-            return False
-        queue.pos = pos
-        self.message_bytes += pos - begun
+        plain = self._sections.request_heads.read(queue.data, queue.pos)
+        if plain is None:
+            return self._read_tolerantly()
+        template, head, end, length = plain
+        message = self._begin(queue.pos)
+        message.method, message.version = template.method, template.version
+        self._conversation.pending.append(message)
+        self._begin_content(message, head, b"", template.framing, length, end)
         return True
 
     def _read_tolerantly(self) -> bool:
@@ -161,10 +68,14 @@ class RequestReader(Reader):
             and data[start:section_start] == b"%b %b HTTP/%b\r\n" % (method, target, version)
             and data[end - 4 : end] == b"\r\n\r\n"
         )
-        head = (
-            encode.text(1, version) + encode.text(2, method) + encode.text(3, target)
-            + self._prefix_of(target, fields.host, method) + fields.fields
-        )  # fmt: skip
+        before = encode.text(1, version) + encode.text(2, method)
+        after = self._prefix_of(target, fields.host, method)
+        head = before + encode.text(3, target) + after + fields.fields
+        if canonical and fields.plain and target[:1] == b"/" and method in _LEARNED:
+            first = request_line(method, target, version, before, after)
+            lines = [first, *self._sections.request.lines(data[section_start : end - 2])]
+            of_content = framing.of_request(fields, version)
+            self._sections.request_heads.learn(lines, method, version, 0, *of_content)
         return self._take_head(message, head, b"" if canonical else data[start:end], fields, end)
 
     @staticmethod
@@ -173,7 +84,7 @@ class RequestReader(Reader):
         scheme, authority = b"http", host or b""
         if method == b"CONNECT":
             authority = target
-        elif b"://" in target[:16]:
+        elif target[:1] != b"/" and b"://" in target[:16]:
             scheme, _, rest = target.partition(b"://")
             authority = re.split(rb"[/?#]", rest, maxsplit=1)[0].rpartition(b"@")[2]
             scheme = scheme.lower() if re.fullmatch(rb"[A-Za-z0-9+.-]+", scheme) else b""

@@ -1,27 +1,21 @@
 """Reads the responses of one direction (RFC 9112 §4, §6)."""
 
 import re
-from bisect import bisect_right
 from typing import NamedTuple
 
 from wiretape.exchange import encode
-from wiretape.exchange.encode import (
-    CONTENT_EMPTY,
-    FRAMED_BY_LENGTH,
-    RESPONSE_FIRST_AT,
-    TIMES,
-    varint,
-)
 from wiretape.exchange.http1 import framing, grammar
 from wiretape.exchange.http1.head import FieldSection, SectionReader
 from wiretape.exchange.http1.message import Message
 from wiretape.exchange.http1.reader import (
     MAX_HEAD,
     RESPONSE,
+    RESPONSE_CONTENT,
     Reader,
     Sections,
     Wait,
 )
+from wiretape.exchange.http1.template import constant_line
 
 _VERSION = re.compile(rb"\d+\.\d+")
 MAX_STATUS_LINES = 1024
@@ -34,14 +28,12 @@ class _StartLine(NamedTuple):
     version: bytes
     status: int
     violation: str
-    usual: bool
-    """Nothing to remark, and its content is as its fields say."""
 
 
 class ResponseReader(Reader):
     side = RESPONSE
     _head_looks_right = staticmethod(grammar.may_start_response)
-    _content_tag = b"\x2a"
+    content_tag = RESPONSE_CONTENT
     _first_at_tag = encode.RESPONSE_FIRST_AT
     _raw_number, _gaps_number = 9, 10
 
@@ -57,88 +49,21 @@ class ResponseReader(Reader):
         queue = self.queue
         if queue.pos >= len(queue.data):
             return self._wait_for_head()
-        return self._read_usual() or self._read_tolerantly()
-
-    def _read_usual(self) -> bool:
-        """Reads on as long as whole responses of the usual kind follow each other.
-
-        As in `RequestReader._read_usual`, everything odd is left to `_read_tolerantly`: among it
-        contents that are not of known length, and replies to requests that are not.
-        """
-        queue = self.queue
-        data, base, pos = queue.data, queue.base, queue.pos
-        ends, at_ns, packets, acks = queue.ends, queue.at_ns, queue.packets, queue.acks
-        size, begun, max_whole = len(data), pos, self._max_whole
-        segment = bisect_right(ends, base + pos)
-        templates, start_lines = self._sections.response.templates, self._start_lines
-        conversation = self._conversation
-        pending = conversation.pending
-        find, pack_times = data.find, TIMES.pack
-        acknowledged, ack_number = conversation.acknowledged()
-        while pos < size and pending and acknowledged >= 0:
-            end = find(b"\r\n\r\n", pos)
-            if end < 0:
-                break
-            lines = data[pos:end].split(b"\r\n")
-            start_line = start_lines.get(lines[0])
-            template = templates.get((len(lines), lines[-1][:8]))
-            if start_line is None or not start_line.usual or template is None:
-                break
-            if data.count(b"\n", pos, end) >= len(lines) or not template.match(lines):
-                break
-            length = template.length
-            if length < 0:
-                break
-            stop = end + 4 + length
-            if stop > size or length > max_whole:
-                break
-            request = pending[0]
-            if request.method == b"HEAD" or request.takes_over or request.parts is None:
-                break
-            if request.after_loss:
-                break
-            offset = base + pos
-            while ends[segment] <= offset:
-                segment += 1
-            if acks:
-                ahead = (acks[segment] - ack_number + 0x80000000) % 0x100000000 - 0x80000000
-                if acknowledged + ahead <= request.start:
-                    break
-            message = Message()
-            message.start = offset
-            message.first_at_ns = first_at_ns = at_ns[segment]
-            message.end = offset = base + stop
-            while ends[segment] < offset:
-                segment += 1
-            last_at_ns = at_ns[segment]
-            if last_at_ns < first_at_ns:
-                last_at_ns = first_at_ns
-            message.last_at_ns = last_at_ns
-            message.packet = packets[segment]
-            message.status = start_line.status
-            count = varint(length)
-            content: tuple[bytes, ...] = (CONTENT_EMPTY,)
-            content_size = len(CONTENT_EMPTY)
-            if length:
-                body = data[end + 4 : stop]
-                content = (b"\x0a", count, body, b"\x10", count, FRAMED_BY_LENGTH)
-                content_size += length + 2 * len(count) + 2
-            encoded = b"".join(
-                (
-                    start_line.encoded,
-                    template.encoded,
-                    b"\x2a",
-                    varint(content_size),
-                    *content,
-                    pack_times(RESPONSE_FIRST_AT, first_at_ns, RESPONSE_FIRST_AT + 8, last_at_ns),
-                )
-            )
-            message.parts = (encoded,)
-            message.size = len(encoded)
-            pos = queue.pos = stop
-            conversation.response_finished(message, request)
-        self.message_bytes += pos - begun
-        return pos > begun
+        plain = self._sections.response_heads.read(queue.data, queue.pos)
+        if plain is None:
+            return self._read_tolerantly()
+        request = self._request_of(queue.pos)
+        if isinstance(request, Wait):
+            return False
+        template, head, end, length = plain
+        message = self._begin(queue.pos)
+        message.version, message.status = template.version, template.status
+        kind = template.framing
+        if request is not None and framing.has_no_content(template.status, request.method):
+            kind, length = framing.NONE, 0
+        self._request = request
+        self._begin_content(message, head, b"", kind, length, end)
+        return True
 
     def _read_tolerantly(self) -> bool:
         queue = self.queue
@@ -166,6 +91,12 @@ class ResponseReader(Reader):
             and data[end - 4 : end] == b"\r\n\r\n"
         )
         raw = b"" if canonical else data[start:end]
+        if canonical and fields.plain and known.status >= 200 and section_start > line_end:
+            first = constant_line(line, known.encoded)
+            lines = [first, *self._sections.response.lines(data[section_start : end - 2])]
+            of_content = framing.of_response(fields, known.status, b"")
+            heads = self._sections.response_heads
+            heads.learn(lines, b"", known.version, known.status, *of_content)
         return self._take_head(message, known, raw, fields, request, end)
 
     def _take_head(
@@ -207,9 +138,7 @@ class ResponseReader(Reader):
         )  # fmt: skip
         if len(self._start_lines) >= MAX_STATUS_LINES:
             self._start_lines.clear()
-        status = parsed.status
-        usual = not parsed.violation and status >= 200 and status not in (204, 304)
-        start_line = _StartLine(encoded, parsed.version, status, parsed.violation, usual)
+        start_line = _StartLine(encoded, parsed.version, parsed.status, parsed.violation)
         self._start_lines[line] = start_line
         return start_line
 
