@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
 
-from wiretape.exchange.encode import REQUEST_FIRST_AT, RESPONSE_FIRST_AT, times
+from wiretape.agent.plain import read_plain_exchanges
 from wiretape.exchange.http1 import (
     WAIT,
     Message,
@@ -21,8 +21,6 @@ from wiretape.exchange.http1 import (
     grammar,
 )
 from wiretape.exchange.stream import ByteQueue
-
-_MODULUS, _HALF_MODULUS = 1 << 32, 1 << 31
 
 
 class Recorder(Protocol):
@@ -70,7 +68,7 @@ class HttpConversation:
         self.responses = ResponseReader(responses, self, sections, max_content_bytes, synchronized)
         self._client, self._server = sides
         self._recorder = recorder
-        self._plain = sections.plain_requests.read, sections.plain_responses.read
+        self._sections = sections
         self.pending: deque[Message] = deque()
         self._interim: list[Message] = []
         self._early: tuple[Message, list[Message], Message] | None = None
@@ -109,66 +107,24 @@ class HttpConversation:
         if self._early is not None or self._interim or answering.lost_end > self._answered_end:
             return
         asked.pull_all()
-        pos, data = asked.pos, asked.data
-        if pos >= len(data) or asked.offset == asking.lost_end:
+        if asked.pos >= len(asked.data) or asked.offset == asking.lost_end:
             return
         answers.pull_all()
-        begun, answer_begun = pos, answers.pos
-        answer_pos, reply = answer_begun, answers.data
-        read_request, read_response = self._plain
-        base, ends, at_ns, packets = asked.base, asked.ends, asked.at_ns, asked.packets
-        answer_base, answer_ends, acks = answers.base, answers.ends, answers.acks
-        segment = asked.segment(base + pos)
-        answer_segment = answers.segment(answer_base + answer_pos)
-        acknowledged, number = client.next, client.next_seq
-        while pos < len(data) and answer_pos < len(reply):
-            request = read_request(data, pos)
-            if request is None:
-                break
-            response = read_response(reply, answer_pos, request[0].method)
-            if response is None:
-                break
-            offset = answer_base + answer_pos
-            while answer_ends[answer_segment] <= offset:
-                answer_segment += 1
-            heard = -1
-            if acks:
-                ahead = (acks[answer_segment] - number + _HALF_MODULUS) % _MODULUS - _HALF_MODULUS
-                heard = acknowledged + ahead
-                if heard <= base + pos:
-                    break
-            answer_first_ns = answers.at_ns[answer_segment]
-            answer_pos = response[-1]
-            offset = answer_base + answer_pos
-            while answer_ends[answer_segment] < offset:
-                answer_segment += 1
-            packet = answers.packets[answer_segment]
-            answer_last_ns = max(answers.at_ns[answer_segment], answer_first_ns)
-
-            offset = base + pos
-            while ends[segment] <= offset:
-                segment += 1
-            first_ns = at_ns[segment]
-            pos = request[-1]
-            offset = base + pos
-            while ends[segment] < offset:
-                segment += 1
-            last_ns = max(at_ns[segment], first_ns)
-            if asked.holes_taken:
-                packet = max(packet, asked.given_up_before(heard))
-            self._recorder.answered(
-                max(packet, packets[segment], self._floor),
-                first_ns,
-                b"".join((*request[1:5], times(REQUEST_FIRST_AT, first_ns, last_ns))),
-                b"".join(
-                    (*response[1:5], times(RESPONSE_FIRST_AT, answer_first_ns, answer_last_ns))
-                ),
-            )
-        if pos > begun:
-            asked.pos, answers.pos = pos, answer_pos
-            asking.message_bytes += pos - begun
-            answering.message_bytes += answer_pos - answer_begun
-            self._answered_end = self._paired_end = answer_base + answer_pos
+        begun, answers_begun = asked.pos, answers.pos
+        given_up = asked.given_up_before if asked.holes_taken else None
+        read_plain_exchanges(
+            self._sections,
+            asked,
+            answers,
+            (client.next, client.next_seq),
+            self._recorder.answered,
+            self._floor,
+            given_up,
+        )
+        if asked.pos > begun:
+            asking.message_bytes += asked.pos - begun
+            answering.message_bytes += answers.pos - answers_begun
+            self._answered_end = self._paired_end = answers.offset
 
     def close(self, packet: int) -> None:
         """Both queues are closed: what is pending has no more to come."""

@@ -38,7 +38,34 @@ class Hole(NamedTuple):
 MAX_HOLES_REMEMBERED = 64
 
 
-class ByteQueue:
+class Readable:
+    """Bytes that may be read, `data[pos:]`, with the segments they came in."""
+
+    __slots__ = ("acks", "at_ns", "base", "data", "ends", "packets", "pos")
+
+    data: bytes
+    pos: int
+    base: int
+    """Offset of data[0]."""
+    ends: Sequence[int]
+    """Offset after each segment."""
+    at_ns: Sequence[int]
+    acks: Sequence[int]
+    packets: Sequence[int]
+
+    def __init__(self, run: Run) -> None:
+        self.data, self.base, self.pos = run.payload, run.offset, 0
+        self.ends = _ends(run)
+        self.at_ns, self.acks, self.packets = run.at_ns, run.acks, run.packets
+
+
+def _ends(run: Run) -> list[int]:
+    ends = list(accumulate(run.lengths, initial=run.offset))
+    del ends[0]
+    return ends
+
+
+class ByteQueue(Readable):
     """One direction's bytes between delivery and reading.
 
     `data[pos:]` is what may be read now; its segments' metadata is found by offset. Runs that come
@@ -47,8 +74,7 @@ class ByteQueue:
     """
 
     __slots__ = (
-        "_ahead", "acks", "at_ns", "base", "closed_packet", "data", "end", "ends", "holes_taken",
-        "packets", "pos",
+        "_ahead", "closed_packet", "end", "holes_taken",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -98,8 +124,7 @@ class ByteQueue:
         if isinstance(run, Hole):
             return False
         ahead.popleft()
-        ends = list(accumulate(run.lengths, initial=run.offset))
-        del ends[0]
+        ends = _ends(run)
         if self.pos >= len(self.data):
             self.data, self.base = run.payload, run.offset
             self.ends, self.at_ns, self.acks, self.packets = (
@@ -115,9 +140,7 @@ class ByteQueue:
         while ahead and isinstance(following := ahead[0], Run):
             ahead.popleft()
             pieces.append(following.payload)
-            ends = list(accumulate(following.lengths, initial=following.offset))
-            del ends[0]
-            self._append_segments(following, ends)
+            self._append_segments(following, _ends(following))
         self.base += self.pos
         self.pos = 0
         self.data = b"".join(pieces)

@@ -5,6 +5,8 @@ row that stands for its hash, so a collision never mixes connections. Flows are 
 order of their first segment, so nothing downstream depends on hashes.
 """
 
+from struct import Struct
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,9 @@ _ODD_PRIMES = (
     0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
     0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53,
 )  # fmt: skip
+
+_KEY = Struct("=6Q")
+_KEY_BYTES = _KEY.size
 
 
 def _hash(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -48,6 +53,7 @@ class Flows:
         half = flow * 2 + self.direction
         edges = by_flow[np.array(self.bounds[:-1])], by_flow[np.array(self.bounds[1:]) - 1]
         self.first_row: list[int] = edges[0].tolist()
+        self._keys: bytes = self._key[edges[0]].tobytes()
         self.last_row: list[int] = edges[1].tolist()
         self._columns(segments, flow, half, clock[edges[1]] - clock[edges[0]])
 
@@ -75,15 +81,16 @@ class Flows:
         bounds = np.searchsorted(half[numbered], halves)
         some = bounds[1:] > bounds[:-1]
         heads, tails = numbered[bounds[:-1][some]], numbered[bounds[1:][some] - 1]
-        self.half_seq: list[int] = _spread(some, seq[heads])
-        self.half_after: list[int] = _spread(some, after[tails])
-        self.half_syn: list[bool] = (_spread_array(some, flags[heads]) & SYN > 0).tolist()
-        self.half_syn_ack: list[bool] = (_spread_array(some, flags[heads]) & ACK > 0).tolist()
+        syn = _spread(some, flags[heads] & SYN, 0) > 0
+        fin = _spread(some, flags[tails] & FIN, 0) > 0
+        last = _spread(some, after[tails], -1)
+        self.half_seq: list[int] = _spread(some, seq[heads], -1).tolist()
+        self.half_after: list[int] = last.tolist()
+        self.half_syn: list[bool] = syn.tolist()
+        self.half_syn_ack: list[bool] = (_spread(some, flags[heads] & ACK, 0) > 0).tolist()
         """Where half_syn holds: whether it is a SYN-ACK."""
-        fin = np.zeros(2 * self.count, np.int64)
-        fin[some] = flags[tails] & FIN
-        self.half_fin: list[int] = fin.tolist()
-        self.half_last_row: list[int] = _spread(some, tails)
+        self.half_fin: list[bool] = fin.tolist()
+        self.half_last_row: list[int] = _spread(some, tails, -1).tolist()
 
         last_ack = np.full(2 * self.count, -1, np.int64)
         acknowledging = np.flatnonzero(flags & ACK)
@@ -99,7 +106,15 @@ class Flows:
         self.crooked: list[bool] = crooked.tolist()
 
         data = numbered[length[numbered] > 0]
-        self.half_data: list[int] = np.searchsorted(half[data], halves).tolist()
+        data_bounds = np.searchsorted(half[data], halves)
+        self.half_data: list[int] = data_bounds.tolist()
+        opened = flags[self.first_row] & (SYN | ACK) == SYN
+        complete = syn & fin & (data_bounds[1:] > data_bounds[:-1])
+        # Nobody acknowledges what was not seen: that would be a hole.
+        peers_ack = last_ack.reshape(-1, 2)[:, ::-1].ravel()
+        complete &= (peers_ack < 0) | ((peers_ack - last).astype(np.int32) <= 0)
+        self.whole: list[bool] = (~crooked & opened & complete[::2] & complete[1::2]).tolist()
+        """Flows that are one connection from its beginning to its end, with data both ways."""
         start = segments.start[data]
         self._start: list[int] = start.tolist()
         self._end: list[int] = (start + length[data]).tolist()
@@ -110,8 +125,7 @@ class Flows:
         self.memory = segments.buffer.data
 
     def key(self, flow: int) -> bytes:
-        key: bytes = self._key[self.first_row[flow]].tobytes()
-        return key
+        return self._keys[flow * _KEY_BYTES : (flow + 1) * _KEY_BYTES]
 
     def flags_of_first_row(self, flow: int) -> int:
         return int(self._segments.flags[self.first_row[flow]])
@@ -137,8 +151,8 @@ class Flows:
 
     def endpoints(self, flow: int) -> Endpoints:
         """The identity of a flow, readable."""
-        row = self._key[self.first_row[flow]]
-        parts = [int(part) for part in row]
+        key = self.key(flow)
+        parts = _KEY.unpack(key)
         vlans = []
         tags = parts[5]
         while tags:
@@ -148,7 +162,7 @@ class Flows:
             (address_text(parts[0], parts[1]), address_text(parts[2], parts[3])),
             (parts[4] >> 16, parts[4] & 0xFFFF),
             tuple(reversed(vlans)),
-            row.tobytes(),
+            key,
         )
 
 
@@ -215,14 +229,8 @@ def _before_data(
     return early
 
 
-def _spread_array(some: NDArray[np.bool_], values: NDArray[np.generic]) -> I64:
-    """One entry a half: `values` where there is one, 0 elsewhere."""
-    column = np.zeros(len(some), np.int64)
+def _spread(some: NDArray[np.bool_], values: NDArray[np.generic], nothing: int) -> I64:
+    """One entry a half: `values` where there is one, else `nothing`."""
+    column = np.full(len(some), nothing, np.int64)
     column[some] = values
     return column
-
-
-def _spread(some: NDArray[np.bool_], values: NDArray[np.generic]) -> list[int]:
-    column = np.full(len(some), -1, np.int64)
-    column[some] = values
-    return column.tolist()

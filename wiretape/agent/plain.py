@@ -1,0 +1,93 @@
+"""Plain exchanges: both messages are plain, and the response plainly answers the request.
+
+Most traffic is like this, and here is where an import spends most of its time: one loop for both
+messages. Whatever else an exchange may be is left to the readers, which give the same for it.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+
+from wiretape.exchange.encode import REQUEST_FIRST_AT, RESPONSE_FIRST_AT, TIMES
+from wiretape.exchange.http1 import Sections
+from wiretape.exchange.stream import Readable
+
+_MODULUS, _HALF_MODULUS = 1 << 32, 1 << 31
+
+
+def read_plain_exchanges(
+    sections: Sections,
+    requests: Readable,
+    responses: Readable,
+    sent: tuple[int, int],
+    answered: Callable[[int, int, bytes, bytes], None],
+    floor: int = 0,
+    given_up_before: Callable[[int], int] | None = None,
+) -> None:
+    """Reads on, from where both stand, as long as one plain exchange follows another.
+
+    `sent` is an offset in the direction of the requests with its sequence number, to read
+    acknowledgments by. `answered` takes each exchange: the packet that finished it, no earlier than
+    `floor`; when it began; both messages, encoded. `given_up_before` tells of holes before what
+    a response acknowledges, if there were any.
+    """
+    data, reply = requests.data, responses.data
+    pos, reply_pos = requests.pos, responses.pos
+    size, reply_size = len(data), len(reply)
+    read_request, read_response = sections.plain_requests.read, sections.plain_responses.read
+    base, ends, at_ns, packets = requests.base, requests.ends, requests.at_ns, requests.packets
+    reply_base, reply_ends, reply_at_ns = responses.base, responses.ends, responses.at_ns
+    reply_packets, acks = responses.packets, responses.acks
+    segment = bisect_right(ends, base + pos)
+    reply_segment = bisect_right(reply_ends, reply_base + reply_pos)
+    acknowledged, number = sent
+    join, times = b"".join, TIMES.pack
+    while pos < size and reply_pos < reply_size:
+        request = read_request(data, pos)
+        if request is None:
+            break
+        template, head, before, content, after, stop = request
+        response = read_response(reply, reply_pos, template.method)
+        if response is None:
+            break
+        _, reply_head, reply_before, reply_content, reply_after, reply_stop = response
+
+        offset = reply_base + reply_pos
+        while reply_ends[reply_segment] <= offset:
+            reply_segment += 1
+        heard = -1
+        if acks:
+            ahead = (acks[reply_segment] - number + _HALF_MODULUS) % _MODULUS - _HALF_MODULUS
+            heard = acknowledged + ahead
+            if heard <= base + pos:
+                break
+        reply_first_ns = reply_at_ns[reply_segment]
+        offset = reply_base + reply_stop
+        while reply_ends[reply_segment] < offset:
+            reply_segment += 1
+        reply_last_ns = reply_at_ns[reply_segment]
+        if reply_last_ns < reply_first_ns:
+            reply_last_ns = reply_first_ns
+
+        offset = base + pos
+        while ends[segment] <= offset:
+            segment += 1
+        first_ns = at_ns[segment]
+        offset = base + stop
+        while ends[segment] < offset:
+            segment += 1
+        last_ns = at_ns[segment]
+        if last_ns < first_ns:
+            last_ns = first_ns
+
+        packet = max(packets[segment], reply_packets[reply_segment], floor)
+        if given_up_before is not None:
+            packet = max(packet, given_up_before(heard))
+        asked_at = times(REQUEST_FIRST_AT, first_ns, REQUEST_FIRST_AT + 8, last_ns)
+        replied_at = times(RESPONSE_FIRST_AT, reply_first_ns, RESPONSE_FIRST_AT + 8, reply_last_ns)
+        answered(
+            packet,
+            first_ns,
+            join((head, before, content, after, asked_at)),
+            join((reply_head, reply_before, reply_content, reply_after, replied_at)),
+        )
+        requests.pos, responses.pos = pos, reply_pos = stop, reply_stop
