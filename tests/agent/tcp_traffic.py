@@ -14,6 +14,7 @@ import numpy as np
 from wiretape.agent.ledger import Ledger
 from wiretape.agent.packets import ETHERNET, PacketBatch
 from wiretape.agent.pipeline import Pipeline
+from wiretape.agent.tcp.memory import Traffic
 from wiretape.exchange.endpoints import ServiceEndpoint
 from wiretape.exchange.records import CONNECTION_ENDS, EXCHANGES
 from wiretape.exchange.v1 import exchange_pb2 as pb
@@ -193,9 +194,12 @@ def run(
     fast: bool = True,
     services: Iterable[ServiceEndpoint] = (),
     max_content: int = MAX_CONTENT,
+    traffic: Traffic | None = None,
 ) -> Result:
     """Feeds the segments in batches of `sizes`; checks the ledger and the order of records."""
     pipeline = Pipeline("pcap", max_content, services, fast)
+    if traffic is not None:
+        pipeline.traffic = traffic
     records: list[tuple[int, int, bytes]] = []
     first = 0
     for part in batches_of(segments, sizes):

@@ -312,7 +312,9 @@ def faulty_captures(draw: st.DrawFn) -> list[Segment]:
     faults = draw(
         st.lists(
             st.tuples(
-                st.sampled_from(["lose", "twice", "swap", "snap", "overlap", "lie"]),
+                st.sampled_from(
+                    ["lose", "twice", "swap", "snap", "overlap", "lie", "differ", "differ"]
+                ),
                 st.integers(0, max(len(segments) - 1, 0)),
                 st.integers(1, 30),
             ),
@@ -337,6 +339,11 @@ def faulty_captures(draw: st.DrawFn) -> list[Segment]:
             longer = segment.payload + capture[at + 1].payload[:amount]
             if capture[at + 1].source == segment.source:
                 capture.insert(at + 2, replace(segment, payload=longer))
+        elif kind == "differ" and segment.payload:
+            changed = bytes(b ^ (n % amount == 0) for n, b in enumerate(segment.payload))
+            begin = amount % len(segment.payload)
+            other = replace(segment, seq=segment.seq + begin, payload=changed[begin:])
+            capture.insert(min(at + 1 + amount % 7, len(capture)), other)
         elif kind == "lie":
             flags = (SYN, FIN, RST, PSH | ACK, SYN | ACK, 0)[amount % 6]
             capture[at] = replace(segment, flags=flags)

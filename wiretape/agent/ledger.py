@@ -15,6 +15,8 @@ class Ledger:
     delivered_bytes: int = 0
     retransmitted_bytes: int = 0
     overlapping_bytes: int = 0
+    conflicting_bytes: int = 0
+    """Among the two before: those that differed from what was sent first."""
     beyond_limits_bytes: int = 0
     gap_bytes: int = 0
     message_bytes: int = 0

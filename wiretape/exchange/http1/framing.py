@@ -40,6 +40,7 @@ SOURCES = {
     "incomplete-content": "RFC 9112 §8",
     "bytes-after-message": "RFC 9112 §6.3",
     "transfer-encoding-in-http-1.0": "RFC 9112 §6.1",
+    "conflicting-retransmission": "RFC 9293 §3.10.7.4",
 }
 
 
