@@ -27,6 +27,7 @@ from tcp_traffic import (
 
 from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.sources.pcap_file import open_capture
+from wiretape.agent.tcp.memory import Traffic
 from wiretape.exchange.endpoints import parse_service
 from wiretape.exchange.records import EXCHANGES
 from wiretape.exchange.v1 import exchange_pb2 as pb
@@ -363,6 +364,16 @@ def test_whatever_goes_wrong_is_the_same_for_all_batches_and_both_lanes(
     assert result.ledger.packets == len(capture)
     ids = [e.id for e in result.exchanges]
     assert len(set(ids)) == len(ids)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(faulty_captures(), st.integers(12_000, 40_000), st.integers(600, 5000))
+def test_memory_that_is_short_is_the_same_for_all_batches_and_both_lanes(
+    capture: list[Segment], held: int, check: int
+) -> None:
+    run_all_ways(
+        capture, splits=((1,), (3, 1, 5), (0,)), traffic=lambda: Traffic(4000, check, held)
+    )
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))

@@ -21,6 +21,9 @@ from wiretape.exchange.http1 import (
 )
 from wiretape.exchange.stream import ByteQueue
 
+MESSAGE_COST = 512
+"""What keeping track of a message takes, beside its encoded bytes."""
+
 
 class Recorder(Protocol):
     """Takes finished exchanges of one connection, in the order of their ordinals."""
@@ -89,6 +92,22 @@ class HttpConversation:
             moved = requests.advance()
             if not responses.advance() and not moved:
                 return
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that messages take which are not recorded yet."""
+        waiting = [*self.pending, *self._interim]
+        if self._early is not None:
+            waiting += [*self._early[1], self._early[2]]
+        return (
+            self.requests.held_bytes
+            + self.responses.held_bytes
+            + sum(MESSAGE_COST + message.size for message in waiting)
+        )
+
+    def evict_contents(self) -> int:
+        """Cuts the contents in progress short; returns how many bytes went."""
+        return self.requests.evict_content() + self.responses.evict_content()
 
     def close(self, packet: int) -> None:
         """Both queues are closed: what is pending has no more to come."""

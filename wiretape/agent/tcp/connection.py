@@ -29,6 +29,8 @@ _CLOSED, _RESET, _OPEN, _REPLACED = (
     int(pb.ConnectionEnd.OPEN),
     int(pb.ConnectionEnd.REPLACED),
 )
+OPEN_COST, CLOSED_COST = 8192, 2048
+"""Memory of a connection with nothing in it."""
 _SIDES = int(pb.Violation.REQUEST), int(pb.Violation.RESPONSE)
 NEVER = 1 << 63
 _MODULUS = 1 << 32
@@ -229,6 +231,20 @@ class Connection:
         return due
 
     # -- reading
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that it takes, but for what was delivered lately."""
+        if self.closed:
+            return CLOSED_COST
+        held = OPEN_COST + sum(half.held_bytes for half in self.halves)
+        if self._conversation is not None:
+            return held + self._conversation.held_bytes
+        return held + sum(half.queue.end - half.queue.offset for half in self.halves)
+
+    def evict_contents(self) -> int:
+        """Cuts the contents that are being read short; returns how many bytes went."""
+        return self._conversation.evict_contents() if self._conversation is not None else 0
 
     def forget(self, packet: int) -> None:
         """What came before `packet` is not compared with what comes again."""

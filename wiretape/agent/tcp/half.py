@@ -22,6 +22,8 @@ still bring them."""
 OPEN_HOLE_NS = 60_000_000_000
 """A sender may still retransmit; RFC 6298 lets its timer back off to a minute."""
 MAX_PENDING_BYTES = 4 << 20
+SEGMENT_COST = 200
+"""What keeping track of a segment takes, beside its payload."""
 MAX_JUMP_BYTES = 1 << 30
 """A segment farther ahead than any window can be (RFC 7323 §2.3) belongs to a broken peer."""
 
@@ -208,6 +210,11 @@ class HalfConnection:
             self._add_hole(max(self._sent_and_acked(), self.fin) - self.next, LOST, packet, at_ns)
         self.hole_since_ns = -1
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory that what waits for a hole takes."""
+        return self._pending_bytes + SEGMENT_COST * len(self._pending)
+
     def _sent_and_acked(self) -> int:
         """Acknowledged offset without the FIN, which takes a sequence number of its own.
 
@@ -286,7 +293,8 @@ class HalfConnection:
     # -- what comes again with other bytes
 
     def forget(self, packet: int) -> None:
-        """What came before `packet` is not compared any more."""
+        """What came before `packet` is not compared any more, and if it was read, not needed."""
+        self.queue.let_go()
         recent = self._recent
         count = 0
         while count < len(recent) and recent[count].packets[-1] < packet:

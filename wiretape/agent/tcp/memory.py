@@ -19,6 +19,8 @@ COMPARED_WEIGHT = 8 << 20
 """How much traffic may lie between a byte and its retransmission for them to be compared."""
 CHECK_WEIGHT = 32 << 20
 """How much traffic lies between two looks at what all connections hold."""
+MAX_HELD_BYTES = 128 << 20
+"""What all connections together may hold when they are looked at."""
 
 
 class _Stretch(NamedTuple):
@@ -32,8 +34,12 @@ class Traffic:
     """How much there was of it up to each of the latest packets."""
 
     def __init__(
-        self, compared_weight: int = COMPARED_WEIGHT, check_weight: int = CHECK_WEIGHT
+        self,
+        compared_weight: int = COMPARED_WEIGHT,
+        check_weight: int = CHECK_WEIGHT,
+        max_held_bytes: int = MAX_HELD_BYTES,
     ) -> None:
+        self.max_held_bytes = max_held_bytes
         self._compared_weight = compared_weight
         self._check_weight = check_weight
         self._weight = 0

@@ -21,7 +21,7 @@ from wiretape.exchange.v1 import exchange_pb2 as pb
 MAX_ENDPOINTS = 1 << 12
 
 _MODULUS = 1 << 32
-_REPLACED = int(pb.ConnectionEnd.REPLACED)
+_REPLACED, _EVICTED = int(pb.ConnectionEnd.REPLACED), int(pb.ConnectionEnd.EVICTED)
 
 
 class ConnectionTable:
@@ -45,6 +45,43 @@ class ConnectionTable:
         """Takes one batch of segments in capture order."""
         for part, check in self._sink.traffic.parts(segments):
             self._feed(part)
+            if check:
+                self._relieve()
+
+    def _relieve(self) -> None:
+        """Lets go of what the least recently active connections hold, where all hold too much.
+
+        It is done at packets that the traffic alone chooses, so it cannot depend on batches. First
+        contents that are being read are cut, if that is worth it; where it is not enough,
+        connections are closed.
+        """
+        allowed = self._sink.traffic.max_held_bytes
+        held = {key: c.held_bytes for key, c in self._connections.items()}
+        excess = sum(held.values()) - allowed
+        if excess <= 0:
+            return
+        excess += allowed // 4  # so that this is rare
+        packet, ledger = self._last_packet, self._ledger
+        ordered = sorted(
+            self._connections.items(), key=lambda item: (item[1].last_ns, item[1].opened_packet)
+        )
+        for key, connection in ordered:
+            cut = connection.evict_contents() if held[key] > allowed >> 13 else 0
+            if cut:
+                ledger.evictions += 1
+                ledger.evicted_bytes += cut
+                excess += connection.held_bytes - held[key]
+                held[key] = connection.held_bytes
+                if excess <= 0:
+                    return
+        for key, connection in ordered:
+            if not connection.closed:
+                ledger.evictions += 1
+                connection.close(packet, self._clock, _EVICTED)
+            self._remove(key, connection)
+            excess -= held[key]
+            if excess <= 0:
+                return
 
     def _feed(self, segments: Segments) -> None:
         clock = np.maximum(np.maximum.accumulate(segments.at_ns), self._clock)

@@ -137,6 +137,16 @@ class Reader:
             return True
         return self._next == self._read_head and queue.end > queue.offset
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory that what is unread, and the content that is being read, take."""
+        queue = self.queue
+        return queue.end - queue.offset + self._content.held_bytes
+
+    def evict_content(self) -> int:
+        """Lets go of what was read of the content in progress; returns how many bytes that were."""
+        return self._content.evict() if self._next == self._read_content else 0
+
     def release(self) -> None:
         """Nothing more will be read: lets go of everything, so that no cycle keeps it alive."""
         self._next = _at_end
