@@ -143,7 +143,7 @@ class HttpConversation:
     def request_of(self, response_start: int, raw_ack: int) -> Message | Wait | None:
         ack = self._offset(self._client, raw_ack)
         requests, pending = self.requests, self.pending
-        if self.responses.lost_end > self._answered_end:
+        if self.responses.lost_end >= self._answered_end:
             self._sure = False
         if not self._sure or (pending and pending[0].after_loss):
             if ack > requests.position and not requests.finished:
@@ -155,7 +155,7 @@ class HttpConversation:
 
     def acknowledged(self) -> tuple[int, int]:
         client = self._client
-        if not (self._sure and client.started) or self.responses.lost_end > self._answered_end:
+        if not (self._sure and client.started) or self.responses.lost_end >= self._answered_end:
             return -1, 0
         return client.next, client.next_seq
 

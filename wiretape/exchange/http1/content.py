@@ -101,11 +101,21 @@ class ContentReader:
         self._left -= wanted
         return Progress.MORE if self._left else Progress.DONE
 
+    @property
+    def ends_in_gap(self) -> bool:
+        """Nothing of it was seen behind the last gap: its end is in there."""
+        return bool(self._gaps) and sum(self._gaps[-1][:2]) == self._offset
+
     def take_hole(self, queue: ByteQueue) -> Progress:
-        """Takes the hole that follows the readable bytes, as far as it lies in this content."""
+        """Takes the hole that follows the readable bytes, as far as it lies in this content.
+
+        How far that is cannot be known where the framing of chunks is missing: all of it is taken.
+        """
         hole = queue.hole
         assert hole is not None, "take_hole without a hole"
         if self.framing == CHUNKED and self._at is not _At.DATA:
+            queue.pos = len(queue.data)
+            self._miss(queue.take_hole(hole.length).length, hole.reason)
             return Progress.LOST
         length = hole.length if self.framing == CLOSE else min(hole.length, self._left)
         self._miss(queue.take_hole(length).length, hole.reason)

@@ -175,6 +175,10 @@ class Reader:
                 progress = content.take_hole(queue)
                 if progress is Progress.MORE:
                     return True
+                if progress is Progress.LOST:
+                    self._finish(False)
+                    self._lose_in_gap()
+                    return True
             elif queue.closed:
                 self._finish(content.framing == framing.CLOSE, queue.closed_packet)
                 return True
@@ -237,6 +241,11 @@ class Reader:
     def _lose(self, reason: str) -> None:
         self._lost_reason = reason
         self._next = self._find_message
+
+    def _lose_in_gap(self) -> None:
+        """The hole that a message took at its end may have taken others too."""
+        self.lost_end = self.queue.offset
+        self._lose("after-gap")
 
     # -- heads
 
@@ -391,7 +400,7 @@ class Reader:
         message.packet = max(message.packet, queue.packets[last], given_up, packet)
         for code, detail in content.violations:
             message.violates(code, detail, self.side)
-        if not complete and content.framing != framing.NONE:
+        if not complete and content.framing != framing.NONE and not content.ends_in_gap:
             message.violates("incomplete-content", "", self.side)
         message.gapped |= content.gapped
         parts, size = content.encoded(complete)
@@ -428,7 +437,7 @@ class Reader:
         self._content.begin(framing.NONE, 0)
         self._finish(alone, 0 if holed else queue.closed_packet)
         if holed:
-            self._lose("after-gap")
+            self._lose_in_gap()
 
     def _sections_of_trailers(self, sections: Sections) -> SectionReader:
         raise NotImplementedError
