@@ -6,7 +6,7 @@ for each. `test_packets.py` holds the decoder against scapy instead.
 
 import ipaddress
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from wiretape.agent.ledger import Ledger
 from wiretape.agent.packets import ETHERNET, PacketBatch
 from wiretape.agent.pipeline import Pipeline
+from wiretape.agent.tcp.memory import Traffic
 from wiretape.exchange.endpoints import ServiceEndpoint
 from wiretape.exchange.records import CONNECTION_ENDS, EXCHANGES
 from wiretape.exchange.v1 import exchange_pb2 as pb
@@ -193,9 +194,12 @@ def run(
     fast: bool = True,
     services: Iterable[ServiceEndpoint] = (),
     max_content: int = MAX_CONTENT,
+    traffic: Traffic | None = None,
 ) -> Result:
     """Feeds the segments in batches of `sizes`; checks the ledger and the order of records."""
     pipeline = Pipeline("pcap", max_content, services, fast)
+    if traffic is not None:
+        pipeline.traffic = traffic
     records: list[tuple[int, int, bytes]] = []
     first = 0
     for part in batches_of(segments, sizes):
@@ -222,15 +226,17 @@ def run_all_ways(
     services: Sequence[ServiceEndpoint] = (),
     splits: Sequence[tuple[int, ...]] = SPLITS,
     exact: bool = True,
+    traffic: Callable[[], Traffic] = Traffic,
+    max_content: int = MAX_CONTENT,
 ) -> Result:
     """The result, after a check that neither batches nor the fast lane change it in any way.
 
     Not `exact`, the order of records and the names of reasons are left out.
     """
-    reference = run(segments, splits[0], False, services)
+    reference = run(segments, splits[0], False, services, max_content, traffic())
     for sizes in splits:
         for fast in (False, True):
-            other = run(segments, sizes, fast, services)
+            other = run(segments, sizes, fast, services, max_content, traffic())
             way = f"batches of {sizes}, fast={fast}"
             if exact:
                 assert other.encoded == reference.encoded, way

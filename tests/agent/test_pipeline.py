@@ -27,6 +27,7 @@ from tcp_traffic import (
 
 from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.sources.pcap_file import open_capture
+from wiretape.agent.tcp.memory import Traffic
 from wiretape.exchange.endpoints import parse_service
 from wiretape.exchange.records import EXCHANGES
 from wiretape.exchange.v1 import exchange_pb2 as pb
@@ -312,7 +313,9 @@ def faulty_captures(draw: st.DrawFn) -> list[Segment]:
     faults = draw(
         st.lists(
             st.tuples(
-                st.sampled_from(["lose", "twice", "swap", "snap", "overlap", "lie"]),
+                st.sampled_from(
+                    ["lose", "twice", "swap", "snap", "overlap", "lie", "differ", "differ"]
+                ),
                 st.integers(0, max(len(segments) - 1, 0)),
                 st.integers(1, 30),
             ),
@@ -337,6 +340,11 @@ def faulty_captures(draw: st.DrawFn) -> list[Segment]:
             longer = segment.payload + capture[at + 1].payload[:amount]
             if capture[at + 1].source == segment.source:
                 capture.insert(at + 2, replace(segment, payload=longer))
+        elif kind == "differ" and segment.payload:
+            changed = bytes(b ^ (n % amount == 0) for n, b in enumerate(segment.payload))
+            begin = amount % len(segment.payload)
+            other = replace(segment, seq=segment.seq + begin, payload=changed[begin:])
+            capture.insert(min(at + 1 + amount % 7, len(capture)), other)
         elif kind == "lie":
             flags = (SYN, FIN, RST, PSH | ACK, SYN | ACK, 0)[amount % 6]
             capture[at] = replace(segment, flags=flags)
@@ -356,6 +364,16 @@ def test_whatever_goes_wrong_is_the_same_for_all_batches_and_both_lanes(
     assert result.ledger.packets == len(capture)
     ids = [e.id for e in result.exchanges]
     assert len(set(ids)) == len(ids)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(faulty_captures(), st.integers(12_000, 40_000), st.integers(600, 5000))
+def test_memory_that_is_short_is_the_same_for_all_batches_and_both_lanes(
+    capture: list[Segment], held: int, check: int
+) -> None:
+    run_all_ways(
+        capture, splits=((1,), (3, 1, 5), (0,)), traffic=lambda: Traffic(4000, check, held)
+    )
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))

@@ -15,7 +15,13 @@ class Ledger:
     delivered_bytes: int = 0
     retransmitted_bytes: int = 0
     overlapping_bytes: int = 0
+    conflicting_bytes: int = 0
+    """Among the two before: those that differed from what was sent first."""
     beyond_limits_bytes: int = 0
+    evicted_bytes: int = 0
+    """Delivered, but cut from contents because all connections together held too much."""
+    evictions: int = 0
+    """Contents that were cut so, and connections that were closed."""
     gap_bytes: int = 0
     message_bytes: int = 0
     undecoded_bytes: int = 0

@@ -10,6 +10,7 @@ from operator import itemgetter
 
 from wiretape.agent.ledger import Ledger, count
 from wiretape.agent.packets import Decoder, PacketBatch
+from wiretape.agent.tcp.memory import Traffic
 from wiretape.agent.tcp.table import ConnectionTable
 from wiretape.exchange.endpoints import ServiceEndpoint
 from wiretape.exchange.http1 import Sections
@@ -32,6 +33,7 @@ class Pipeline:
         self.ledger = Ledger()
         self.source = source
         self.sections = Sections(max_content_bytes=max_content_bytes)
+        self.traffic = Traffic()
         self.max_content_bytes = max_content_bytes
         self._services = tuple(services)
         self.unseen_services = set(self._services)
@@ -125,5 +127,6 @@ class Pipeline:
         ledger.complete += 1
         self._records.append((packet, EXCHANGES, parts, size, at_ns))
 
-    def take_end(self, packet: int, encoded: bytes, at_ns: int) -> None:
+    def take_end(self, packet: int, encoded: bytes, at_ns: int, violations: int) -> None:
+        self.ledger.violations += violations
         self._records.append((packet, CONNECTION_ENDS, (encoded,), len(encoded), at_ns))

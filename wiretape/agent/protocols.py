@@ -22,9 +22,15 @@ from wiretape.exchange.http1 import (
 )
 from wiretape.exchange.stream import ByteQueue
 
+MESSAGE_COST = 512
+"""What keeping track of a message takes, beside its encoded bytes."""
+
 
 class Recorder(Protocol):
     """Takes finished exchanges of one connection, in the order of their ordinals."""
+
+    conflicted: bool
+    """Bytes came again with other values, which an exchange to come has to say."""
 
     def exchange(
         self,
@@ -104,7 +110,9 @@ class HttpConversation:
         asked, answers = asking.queue, answering.queue
         if not (self._sure and client.started and asking.at_head and answering.at_head):
             return
-        if self._early is not None or self._interim or answering.lost_end > self._answered_end:
+        if self._early is not None or self._interim or self._recorder.conflicted:
+            return
+        if answering.lost_end >= self._answered_end:
             return
         asked.pull_all()
         if asked.pos >= len(asked.data) or asked.offset == asking.lost_end:
@@ -125,6 +133,22 @@ class HttpConversation:
             asking.message_bytes += asked.pos - begun
             answering.message_bytes += answers.pos - answers_begun
             self._answered_end = self._paired_end = answers.offset
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that messages take which are not recorded yet."""
+        waiting = [*self.pending, *self._interim]
+        if self._early is not None:
+            waiting += [*self._early[1], self._early[2]]
+        return (
+            self.requests.held_bytes
+            + self.responses.held_bytes
+            + sum(MESSAGE_COST + message.size for message in waiting)
+        )
+
+    def evict_contents(self) -> int:
+        """Cuts the contents in progress short; returns how many bytes went."""
+        return self.requests.evict_content() + self.responses.evict_content()
 
     def close(self, packet: int) -> None:
         """Both queues are closed: what is pending has no more to come."""
@@ -160,7 +184,7 @@ class HttpConversation:
     def request_of(self, response_start: int, raw_ack: int) -> Message | Wait | None:
         ack = self._offset(self._client, raw_ack)
         requests, pending = self.requests, self.pending
-        if self.responses.lost_end > self._answered_end:
+        if self.responses.lost_end >= self._answered_end:
             self._sure = False
         if not self._sure or (pending and pending[0].after_loss):
             if ack > requests.position and not requests.finished:

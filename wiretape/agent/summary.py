@@ -42,6 +42,13 @@ def summary_text(ledger: Ledger) -> str:
     notes = []
     if ledger.gap_bytes:
         notes.append(f"bytes never captured: {ledger.gap_bytes:,}")
+    if ledger.conflicting_bytes:
+        notes.append(f"bytes sent again with other values: {ledger.conflicting_bytes:,}")
+    if ledger.evictions:
+        notes.append(
+            f"too much was open at once: {ledger.evictions:,} contents or connections were cut, "
+            f"{ledger.evicted_bytes:,} bytes"
+        )
     if ledger.with_gaps:
         notes.append(f"exchanges with gaps: {ledger.with_gaps:,}")
     if ledger.violations:

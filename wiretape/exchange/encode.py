@@ -146,20 +146,28 @@ def connection(
     return encoded + text(9, b"".join(map(varint, vlans)))
 
 
-def half_ledger(counts: Sequence[int], undecoded_reason: str) -> bytes:
+def half_ledger(counts: Sequence[int], undecoded_reason: str, conflicting_bytes: int = 0) -> bytes:
     """A HalfLedger; `counts` are its fields 1 to 9 in order."""
     encoded = b"".join([number(n, value) for n, value in enumerate(counts, 1) if value])
-    return encoded + text(10, undecoded_reason.encode())
+    return encoded + text(10, undecoded_reason.encode()) + number(11, conflicting_bytes)
 
 
-def connection_end(ident: str, closed_at_ns: int, how: int, client: bytes, server: bytes) -> bytes:
-    """A ConnectionEnd; `client` and `server` are encoded HalfLedgers."""
+def connection_end(
+    ident: str,
+    closed_at_ns: int,
+    how: int,
+    client: bytes,
+    server: bytes,
+    violations: Sequence[bytes] = (),
+) -> bytes:
+    """A ConnectionEnd; `client` and `server` are encoded HalfLedgers, `violations` Violations."""
     return (
         text(1, ident.encode())
         + (b"\x11" + closed_at_ns.to_bytes(8, "little") if closed_at_ns else b"")
         + number(3, how)
         + delimited(4, client)
         + delimited(5, server)
+        + b"".join([delimited(6, each) for each in violations])
     )
 
 

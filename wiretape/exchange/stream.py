@@ -88,7 +88,7 @@ class ByteQueue(Readable):
         self.at_ns: list[int] = []
         self.acks: list[int] = []
         self.packets: list[int] = []
-        self.holes_taken: deque[tuple[int, int]] = deque(maxlen=MAX_HOLES_REMEMBERED)
+        self.holes_taken: list[tuple[int, int]] = []
         """Offset and packet of the latest holes that were read over."""
         self._ahead: deque[Run | Hole] = deque()
         self.closed_packet = -1
@@ -151,6 +151,14 @@ class ByteQueue(Readable):
         while self.pull():
             pass
 
+    def let_go(self) -> None:
+        """Frees what was read, where nothing else is readable; the latest segment stays known."""
+        if self.data and self.pos >= len(self.data):
+            self.base += self.pos
+            self.data, self.pos = b"", 0
+            for column in (self.ends, self.at_ns, self.acks, self.packets):
+                del column[:-1]
+
     def skip_all(self) -> tuple[int, int]:
         """Drops everything that was added: (bytes, bytes of holes)."""
         size = len(self.data) - self.pos
@@ -184,6 +192,8 @@ class ByteQueue(Readable):
             self._ahead.appendleft(hole._replace(length=hole.length - length))
             hole = hole._replace(length=length)
         self.holes_taken.append((self.offset, hole.packet))
+        if len(self.holes_taken) > MAX_HOLES_REMEMBERED:
+            del self.holes_taken[0]
         self.base += self.pos + hole.length
         self.data, self.pos = b"", 0
         return hole

@@ -8,7 +8,9 @@ from typing import NamedTuple, Protocol
 
 from wiretape.agent.packets import ACK, FIN, RST, SYN
 from wiretape.agent.protocols import ClientFinder, HttpConversation, speaks_first_as_peer
+from wiretape.agent.tcp import conflict
 from wiretape.agent.tcp.half import HalfConnection
+from wiretape.agent.tcp.memory import Traffic
 from wiretape.exchange import encode
 from wiretape.exchange.http1 import Message, Reader, Sections
 from wiretape.exchange.stream import ByteQueue
@@ -27,6 +29,9 @@ _CLOSED, _RESET, _OPEN, _REPLACED = (
     int(pb.ConnectionEnd.OPEN),
     int(pb.ConnectionEnd.REPLACED),
 )
+OPEN_COST, CLOSED_COST = 8192, 2048
+"""Memory of a connection with nothing in it."""
+_SIDES = int(pb.Violation.REQUEST), int(pb.Violation.RESPONSE)
 NEVER = 1 << 63
 _MODULUS = 1 << 32
 
@@ -60,6 +65,7 @@ class Sink(Protocol):
     sections: Sections
     max_content_bytes: int
     source: str
+    traffic: Traffic
 
     def served(self, server: tuple[str, int], packet: int) -> None:
         """A connection that `packet` opened has this server."""
@@ -80,8 +86,8 @@ class Sink(Protocol):
     def take_answered(self, packet: int, parts: tuple[bytes, ...], size: int, at_ns: int) -> None:
         """One encoded Exchange with both halves, whole and with nothing to remark."""
 
-    def take_end(self, packet: int, encoded: bytes, at_ns: int) -> None:
-        """One encoded ConnectionEnd."""
+    def take_end(self, packet: int, encoded: bytes, at_ns: int, violations: int) -> None:
+        """One encoded ConnectionEnd, with so many violations in it."""
 
     def apart(self, packet: int, due_ns: int, opened_packet: int) -> AbstractContextManager[None]:
         """What is taken meanwhile was finished by time alone, `due_ns`, which the `packet` of
@@ -92,9 +98,10 @@ class Connection:
     """One generation of a flow. Direction d is what endpoint d sends."""
 
     __slots__ = (
-        "_conversation", "_endpoints", "_finder", "_hole_bytes", "_how", "_ids", "_message_bytes",
-        "_sink", "client", "closed", "due_ns", "forget_ns", "halves", "last_ns", "midstream",
-        "opened_at_ns", "opened_packet", "ordinal", "reset_ns", "undecoded",
+        "_conversation", "_endpoints", "_finder", "_hole_bytes", "_how", "_ids",
+        "_message_bytes", "_sink", "client", "closed", "conflicted", "due_ns", "forget_ns",
+        "halves", "last_ns", "midstream", "opened_at_ns", "opened_packet", "ordinal", "reset_ns",
+        "undecoded",
     )  # fmt: skip
 
     def __init__(
@@ -107,7 +114,8 @@ class Connection:
         self.opened_packet = packet
         self.last_ns = clock_ns
         """Clock at its latest segment."""
-        self.halves = HalfConnection(), HalfConnection()
+        oldest = sink.traffic.oldest_compared
+        self.halves = HalfConnection(oldest), HalfConnection(oldest)
         self.client = -1
         """Direction that the client sends; -1 while unknown."""
         self.midstream = True
@@ -127,6 +135,8 @@ class Connection:
         """Undecoded bytes by reason, of each direction."""
         self._message_bytes = [0, 0]
         self._hole_bytes = [0, 0]
+        self.conflicted = False
+        """Bytes came again with other values, and no exchange has said so yet."""
 
     # -- segments
 
@@ -186,6 +196,8 @@ class Connection:
             peer.start(ack)
         if payload or missing > 0:
             half.segment(seq, payload, missing, at_ns, ack, packet, clock)
+            if half.conflicts:
+                self.conflicted = True
         if flags & FIN:
             half.finish((seq + len(payload) + missing) % _MODULUS)
         if flags & ACK and peer.started:
@@ -223,6 +235,25 @@ class Connection:
         return due
 
     # -- reading
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that it takes, but for what was delivered lately."""
+        if self.closed:
+            return CLOSED_COST
+        held = OPEN_COST + sum(half.held_bytes for half in self.halves)
+        if self._conversation is not None:
+            return held + self._conversation.held_bytes
+        return held + sum(half.queue.end - half.queue.offset for half in self.halves)
+
+    def evict_contents(self) -> int:
+        """Cuts the contents that are being read short; returns how many bytes went."""
+        return self._conversation.evict_contents() if self._conversation is not None else 0
+
+    def forget(self, packet: int) -> None:
+        """What came before `packet` is not compared with what comes again."""
+        for half in self.halves:
+            half.forget(packet)
 
     def pump(self, packet: int) -> None:
         """Reads what was delivered; closes the connection once both sides ended."""
@@ -291,12 +322,20 @@ class Connection:
         self.forget_ns = at_ns + (0 if self._how == _OPEN else FORGET_NS)
         if self.ordinal or any(half.payload_bytes for half in self.halves):
             ledgers = [
-                encode.half_ledger(self.counters(d), max(self.undecoded[d], default=""))
+                encode.half_ledger(
+                    self.counters(d),
+                    max(self.undecoded[d], default=""),
+                    self.halves[d].conflicting_bytes,
+                )
                 for d in ((0, 1) if self.client != 1 else (1, 0))
             ]
             ident = self._identity().ident
-            encoded = encode.connection_end(ident, at_ns, self._how, *ledgers)
-            self._sink.take_end(packet, encoded, at_ns)
+            client = max(self.client, 0)
+            late = conflict.in_no_message(
+                self.halves[client].conflicts, self.halves[1 - client].conflicts
+            )
+            encoded = encode.connection_end(ident, at_ns, self._how, ledgers[0], ledgers[1], late)
+            self._sink.take_end(packet, encoded, at_ns, len(late))
         self._release()
 
     def _release(self) -> None:
@@ -309,6 +348,7 @@ class Connection:
         self._endpoints = _NOBODY
         for half in self.halves:
             half.queue = _NO_QUEUE
+            half.release()
 
     def _account(self) -> None:
         """Where the delivered bytes went: into messages, undecoded, or holes between messages."""
@@ -352,6 +392,13 @@ class Connection:
         messages = [m for m in (request, *interim, response) if m is not None]
         first_at_ns = messages[0].first_at_ns
         violations = sum((m.violations for m in messages), ())
+        if self.conflicted:
+            if request is not None:
+                violations += self._conflicts_of(request, self.client, packet)
+            for each in interim:
+                violations += self._conflicts_of(each, 1 - self.client, packet)
+            if response is not None:
+                violations += self._conflicts_of(response, 1 - self.client, packet)
         ident = b"%016x-%b-%d" % (first_at_ns, identity.encoded_ident, ordinal)
         parts, size = encode.exchange(
             ident,
@@ -377,6 +424,15 @@ class Connection:
             ident, identity.field, ordinal, identity.role, request, response
         )
         self._sink.take_answered(packet, parts, size, first_at_ns)
+
+    def _conflicts_of(self, message: Message, direction: int, packet: int) -> tuple[bytes, ...]:
+        """Violations for bytes of `message` that came again, otherwise, up to `packet`."""
+        half = self.halves[direction]
+        found, half.conflicts = conflict.in_message(
+            half.conflicts, message, packet, _SIDES[direction != self.client]
+        )
+        self.conflicted = any(each.conflicts for each in self.halves)
+        return found
 
     def _identity(self) -> "_Identity":
         if self._ids is None:

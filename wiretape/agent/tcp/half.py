@@ -5,9 +5,12 @@ seen, and never wrap. What arrives first is delivered; a hole is given up by pac
 counts alone, so the outcome does not depend on how packets were batched.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
+from wiretape.agent.tcp.conflict import MAX_CONFLICTS, Conflict, differing
 from wiretape.exchange.stream import ByteQueue, Hole, Run
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
@@ -19,11 +22,14 @@ still bring them."""
 OPEN_HOLE_NS = 60_000_000_000
 """A sender may still retransmit; RFC 6298 lets its timer back off to a minute."""
 MAX_PENDING_BYTES = 4 << 20
+SEGMENT_COST = 200
+"""What keeping track of a segment takes, beside its payload."""
 MAX_JUMP_BYTES = 1 << 30
 """A segment farther ahead than any window can be (RFC 7323 §2.3) belongs to a broken peer."""
 
 _MODULUS = 1 << 32
 _HALF_MODULUS = 1 << 31
+_OFFSET = attrgetter("offset")
 
 
 def distance(start: int, number: int) -> int:
@@ -45,6 +51,10 @@ class _Pending(NamedTuple):
         return self.offset + len(self.payload) + self.missing
 
 
+def _everything(packet: int) -> int:
+    return 0
+
+
 class HalfConnection:
     """The receiving end, as an observer has it, of what one side sends.
 
@@ -53,12 +63,17 @@ class HalfConnection:
     """
 
     __slots__ = (
-        "_pending", "_pending_bytes", "acked", "beyond_limits_bytes", "delivered_bytes",
-        "fin", "gap_bytes", "hole_since_ns", "initial_seq", "next", "next_seq",
+        "_oldest_compared", "_pending", "_pending_bytes", "_recent", "acked",
+        "beyond_limits_bytes", "conflicting_bytes", "conflicts", "conflicts_seen",
+        "delivered_bytes", "fin", "gap_bytes", "hole_since_ns", "initial_seq", "next", "next_seq",
         "overlapping_bytes", "payload_bytes", "queue", "retransmitted_bytes", "started",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, oldest_compared: Callable[[int], int] = _everything) -> None:
+        """`oldest_compared`: the first packet whose bytes are compared with those of a later one.
+
+        What was delivered is remembered until `forget` is told that it is not compared any more.
+        """
         self.queue = ByteQueue()
         self.started = False
         self.next = 0
@@ -79,8 +94,17 @@ class HalfConnection:
         self.overlapping_bytes = 0
         self.beyond_limits_bytes = 0
         self.gap_bytes = 0
+        self.conflicting_bytes = 0
+        """Bytes that came again with another value; they are among those retransmitted or
+        overlapping."""
+        self.conflicts: list[Conflict] = []
+        """The first MAX_CONFLICTS of them, until somebody takes them."""
+        self.conflicts_seen = 0
         self._pending: list[_Pending] = []
         self._pending_bytes = 0
+        self._recent: list[Run] = []
+        """What was delivered of late, by offset."""
+        self._oldest_compared = oldest_compared
 
     def start(self, seq: int) -> None:
         """The next byte to come has sequence number `seq`."""
@@ -113,6 +137,7 @@ class HalfConnection:
         """The fast lane: bytes that continue exactly at `next`."""
         size = len(run.payload)
         self.queue.add(run)
+        self._recent.append(run)
         self.next += size
         self.next_seq = (self.next_seq + size) % _MODULUS
         self.payload_bytes += size
@@ -132,6 +157,9 @@ class HalfConnection:
         if behind > 0:
             kept = payload[behind:]
             self.retransmitted_bytes += size - len(kept)
+            # A probe whether the peer is alive may carry any byte (RFC 9293 §3.8.4).
+            if not (size == behind == 1 and self.acked >= self.next):
+                self._compare(offset, payload[:behind], packet)
             missing -= max(behind - size, 0)
             if not kept and missing <= 0:
                 return
@@ -140,7 +168,7 @@ class HalfConnection:
             self._deliver(_Pending(offset, payload, missing, at_ns, ack), packet, at_ns)
             self._settle(clock)
             return
-        self._hold(_Pending(offset, payload, missing, at_ns, ack))
+        self._hold(_Pending(offset, payload, missing, at_ns, ack), packet)
         self._drain(packet, at_ns)
         while self._pending_bytes > MAX_PENDING_BYTES:
             self.give_up(packet, at_ns)
@@ -182,6 +210,11 @@ class HalfConnection:
             self._add_hole(max(self._sent_and_acked(), self.fin) - self.next, LOST, packet, at_ns)
         self.hole_since_ns = -1
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory that what waits for a hole takes."""
+        return self._pending_bytes + SEGMENT_COST * len(self._pending)
+
     def _sent_and_acked(self) -> int:
         """Acknowledged offset without the FIN, which takes a sequence number of its own.
 
@@ -198,11 +231,11 @@ class HalfConnection:
         elif self.hole_since_ns < 0:
             self.hole_since_ns = clock
 
-    def _hold(self, segment: _Pending) -> None:
+    def _hold(self, segment: _Pending, packet: int) -> None:
         """Keeps the parts of a segment that no pending one has."""
         pending = self._pending
         offset, end = segment.offset, segment.end
-        index = max(bisect_left(pending, offset, key=lambda p: p.offset) - 1, 0)
+        index = max(bisect_left(pending, offset, key=_OFFSET) - 1, 0)
         while offset < end:
             while index < len(pending) and pending[index].end <= offset:
                 index += 1
@@ -212,6 +245,7 @@ class HalfConnection:
                 if held.offset <= offset:
                     taken = min(end, held.end)
                     self.overlapping_bytes += _seen(segment, offset, taken)
+                    self._compare_held(held, segment, offset, packet)
                     offset = taken
                     continue
                 stop = min(end, held.offset)
@@ -219,7 +253,7 @@ class HalfConnection:
             insort(
                 pending,
                 _Pending(offset, piece, stop - offset - len(piece), segment.at_ns, segment.ack),
-                key=lambda p: p.offset,
+                key=_OFFSET,
             )
             self._pending_bytes += len(piece)
             offset = stop
@@ -238,11 +272,11 @@ class HalfConnection:
     def _deliver(self, segment: _Pending, packet: int, at_ns: int) -> None:
         size = len(segment.payload)
         if size:
-            self.queue.add(
-                Run(
-                    self.next, segment.payload, (size,), (segment.at_ns,), (segment.ack,), (packet,)
-                )
+            run = Run(
+                self.next, segment.payload, (size,), (segment.at_ns,), (segment.ack,), (packet,)
             )
+            self.queue.add(run)
+            self._recent.append(run)
             self.next += size
             self.next_seq = (self.next_seq + size) % _MODULUS
             self.delivered_bytes += size
@@ -255,6 +289,83 @@ class HalfConnection:
         self.next += length
         self.next_seq = (self.next_seq + length) % _MODULUS
         self.gap_bytes += length
+
+    # -- what comes again with other bytes
+
+    def forget(self, packet: int) -> None:
+        """What came before `packet` is not compared any more, and if it was read, not needed."""
+        self.queue.let_go()
+        recent = self._recent
+        count = 0
+        while count < len(recent) and recent[count].packets[-1] < packet:
+            count += 1
+        if count:
+            del recent[:count]
+
+    def release(self) -> None:
+        """The connection is over: nothing is compared any more."""
+        self._recent = []
+        self.conflicts = []
+
+    def _compare(self, offset: int, payload: bytes, packet: int) -> None:
+        """Notes where `payload` differs from what was delivered of its place."""
+        recent = self._recent
+        end = offset + len(payload)
+        pieces: list[tuple[int, bytes]] = []
+        differs = False
+        for index in range(max(bisect_right(recent, offset, key=_OFFSET) - 1, 0), len(recent)):
+            run = recent[index]
+            if run.offset >= end:
+                break
+            start = max(offset, run.offset)
+            first = run.payload[start - run.offset : end - run.offset]
+            if first:
+                pieces.append((start, first))
+                differs |= first != payload[start - offset : start - offset + len(first)]
+        if not differs:
+            return
+        oldest = self._offset_since(self._oldest_compared(packet))
+        for start, first in _joined(pieces):
+            skipped = max(oldest - start, 0)
+            begin = start + skipped
+            known = first[skipped:]
+            other = payload[begin - offset : begin - offset + len(known)]
+            self._note_conflict(begin, known, other, packet)
+
+    def _compare_held(self, held: _Pending, segment: _Pending, offset: int, packet: int) -> None:
+        first = held.payload[offset - held.offset :]
+        other = segment.payload[offset - segment.offset :]
+        size = min(len(first), len(other))
+        self._note_conflict(offset, first[:size], other[:size], packet)
+
+    def _note_conflict(self, offset: int, first: bytes, other: bytes, packet: int) -> None:
+        if first == other:
+            return
+        conflict, differs = differing(offset, first, other, packet)
+        self.conflicting_bytes += differs
+        self.conflicts_seen += 1
+        if self.conflicts_seen <= MAX_CONFLICTS:
+            self.conflicts.append(conflict)
+
+    def _offset_since(self, packet: int) -> int:
+        """Offset of the first remembered byte that `packet` or a later one made deliverable."""
+        for run in self._recent:
+            if run.packets[-1] < packet:
+                continue
+            index = bisect_left(run.packets, packet)
+            return run.offset + sum(run.lengths[:index])
+        return self.next
+
+
+def _joined(pieces: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Pieces that follow on each other as one: where runs begin depends on batches."""
+    joined: list[tuple[int, bytes]] = []
+    for start, piece in pieces:
+        if joined and joined[-1][0] + len(joined[-1][1]) == start:
+            joined[-1] = joined[-1][0], joined[-1][1] + piece
+        else:
+            joined.append((start, piece))
+    return joined
 
 
 def _seen(segment: _Pending, start: int, stop: int) -> int:

@@ -5,6 +5,7 @@ continue exactly where the half-connections stand; everything else goes segment 
 the same half-connections. Both lanes deliver the same bytes; `fast=False` turns the first one off.
 """
 
+from collections import deque
 from heapq import heappop, heappush
 from operator import attrgetter
 
@@ -20,7 +21,7 @@ from wiretape.exchange.v1 import exchange_pb2 as pb
 MAX_ENDPOINTS = 1 << 12
 
 _MODULUS = 1 << 32
-_REPLACED = int(pb.ConnectionEnd.REPLACED)
+_REPLACED, _EVICTED = int(pb.ConnectionEnd.REPLACED), int(pb.ConnectionEnd.EVICTED)
 
 
 class ConnectionTable:
@@ -37,13 +38,55 @@ class ConnectionTable:
         self._serial = 0
         self._clock = 0
         self._last_packet = 0
+        self._latest: deque[tuple[int, list[Connection]]] = deque()
+        """Connections that got segments, with the last packet of their batch."""
 
     def feed(self, segments: Segments) -> None:
         """Takes one batch of segments in capture order."""
-        if not len(segments.packet):
+        for part, check in self._sink.traffic.parts(segments):
+            self._feed(part)
+            if check:
+                self._relieve()
+
+    def _relieve(self) -> None:
+        """Lets go of what the least recently active connections hold, where all hold too much.
+
+        It is done at packets that the traffic alone chooses, so it cannot depend on batches. First
+        contents that are being read are cut, if that is worth it; where it is not enough,
+        connections are closed.
+        """
+        allowed = self._sink.traffic.max_held_bytes
+        held = {key: c.held_bytes for key, c in self._connections.items()}
+        excess = sum(held.values()) - allowed
+        if excess <= 0:
             return
+        excess += allowed // 4  # so that this is rare
+        packet, ledger = self._last_packet, self._ledger
+        ordered = sorted(
+            self._connections.items(), key=lambda item: (item[1].last_ns, item[1].opened_packet)
+        )
+        for key, connection in ordered:
+            cut = connection.evict_contents() if held[key] > allowed >> 13 else 0
+            if cut:
+                ledger.evictions += 1
+                ledger.evicted_bytes += cut
+                excess += connection.held_bytes - held[key]
+                held[key] = connection.held_bytes
+                if excess <= 0:
+                    return
+        for key, connection in ordered:
+            if not connection.closed:
+                ledger.evictions += 1
+                connection.close(packet, self._clock, _EVICTED)
+            self._remove(key, connection)
+            excess -= held[key]
+            if excess <= 0:
+                return
+
+    def _feed(self, segments: Segments) -> None:
         clock = np.maximum(np.maximum.accumulate(segments.at_ns), self._clock)
         flows = Flows(segments, clock)
+        touched = []
         for flow in range(flows.count):
             key = flows.key(flow)
             connection = self._connections.get(key)
@@ -53,8 +96,10 @@ class ConnectionTable:
             else:
                 connection = self._feed_rows(key, flows, flow, connection, segments, clock)
             self._schedule(key, connection)
+            touched.append(connection)
         self._clock = int(clock[-1])
         self._last_packet = int(segments.packet[-1])
+        self._forget(touched)
         self._run_timers(clock, segments.packet)
 
     def close(self) -> None:
@@ -64,6 +109,16 @@ class ConnectionTable:
             self._add_up(connection)
         self._connections.clear()
         self._due.clear()
+        self._latest.clear()
+
+    def _forget(self, touched: list[Connection]) -> None:
+        """Lets go of delivered bytes that nothing will be compared with any more."""
+        latest = self._latest
+        latest.append((self._last_packet, touched))
+        oldest = self._sink.traffic.oldest_compared(self._last_packet)
+        while latest[0][0] < oldest:
+            for connection in latest.popleft()[1]:
+                connection.forget(oldest)
 
     # -- the lanes
 
@@ -232,6 +287,7 @@ class ConnectionTable:
             ledger.message_bytes += counters[6]
             ledger.undecoded_bytes += counters[7]
             ledger.gap_bytes_outside_messages += counters[8]
+            ledger.conflicting_bytes += connection.halves[direction].conflicting_bytes
             for reason in connection.undecoded[direction]:
                 count(ledger.undecoded_streams, reason)
 

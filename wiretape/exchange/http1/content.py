@@ -12,7 +12,9 @@ from wiretape.exchange.v1 import exchange_pb2 as pb
 MAX_CHUNK_LINE = 16 * 1024
 MAX_TRAILERS = 256 * 1024
 
-_LIMIT = int(pb.Gap.LIMIT)
+_LIMIT, _EVICTED = int(pb.Gap.LIMIT), int(pb.Gap.EVICTED)
+_CHUNK_COST = 72
+"""What keeping track of a chunk takes, beside its bytes."""
 
 chunk_size = lru_cache(maxsize=4096)(grammar.chunk_size)
 
@@ -36,8 +38,8 @@ class ContentReader:
     """One content after another of one direction; `begin` starts each."""
 
     __slots__ = (
-        "_at", "_chunks", "_gaps", "_kept", "_left", "_max", "_offset", "_parts", "framing",
-        "trailers", "violations",
+        "_at", "_chunks", "_evicted", "_gaps", "_kept", "_left", "_max", "_offset", "_parts",
+        "framing", "trailers", "violations",
     )  # fmt: skip
 
     def __init__(self, max_content_bytes: int) -> None:
@@ -51,6 +53,8 @@ class ContentReader:
         self._at = _At.SIZE
         self._parts: list[bytes] = []
         self._kept = 0
+        self._evicted = 0
+        """Of the bytes kept, those that were let go of again."""
         self._offset = 0
         self._gaps: list[tuple[int, int, int]] = []
         self._chunks: list[int] = []
@@ -60,6 +64,29 @@ class ContentReader:
     @property
     def gapped(self) -> bool:
         return bool(self._gaps)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that the content takes, told by what was sent and not by how it was batched."""
+        return self._kept - self._evicted + _CHUNK_COST * len(self._chunks)
+
+    def evict(self) -> int:
+        """Lets go of what was read so far, which becomes a gap; returns how many bytes went."""
+        evicted = self._kept - self._evicted
+        if not evicted:
+            return 0
+        gaps: list[tuple[int, int, int]] = []
+        end = 0
+        for offset, length, reason in [*self._gaps, (self._offset, 0, 0)]:
+            if offset > end:
+                _append_gap(gaps, end, offset - end, _EVICTED)
+            if length:
+                _append_gap(gaps, offset, length, reason)
+            end = offset + length
+        self._gaps = gaps
+        self._evicted = self._kept
+        self._parts = []
+        return evicted
 
     def advance(self, queue: ByteQueue) -> Progress:
         """Consumes what is readable; DONE leaves the queue at the first byte after the message."""
@@ -74,11 +101,21 @@ class ContentReader:
         self._left -= wanted
         return Progress.MORE if self._left else Progress.DONE
 
+    @property
+    def ends_in_gap(self) -> bool:
+        """Nothing of it was seen behind the last gap: its end is in there."""
+        return bool(self._gaps) and sum(self._gaps[-1][:2]) == self._offset
+
     def take_hole(self, queue: ByteQueue) -> Progress:
-        """Takes the hole that follows the readable bytes, as far as it lies in this content."""
+        """Takes the hole that follows the readable bytes, as far as it lies in this content.
+
+        How far that is cannot be known where the framing of chunks is missing: all of it is taken.
+        """
         hole = queue.hole
         assert hole is not None, "take_hole without a hole"
         if self.framing == CHUNKED and self._at is not _At.DATA:
+            queue.pos = len(queue.data)
+            self._miss(queue.take_hole(hole.length).length, hole.reason)
             return Progress.LOST
         length = hole.length if self.framing == CLOSE else min(hole.length, self._left)
         self._miss(queue.take_hole(length).length, hole.reason)
@@ -93,12 +130,14 @@ class ContentReader:
         return Progress.MORE
 
     def encoded(self, complete: bool) -> tuple[list[bytes], int]:
-        """The Content message read so far."""
+        """The Content message read so far; its pieces are not held any longer."""
         length = self._offset
         if self.framing == LENGTH and self._left > 0:
             length += self._left
+        parts, self._parts = self._parts, []
+        self._evicted = self._kept
         return encode.content(
-            self._parts,
+            parts,
             length,
             self.framing,
             complete and not self._gaps,
@@ -118,13 +157,7 @@ class ContentReader:
             self._miss(length - kept, _LIMIT)
 
     def _miss(self, length: int, reason: int) -> None:
-        if self._gaps and self._gaps[-1][2] == reason:
-            offset, before, _ = self._gaps[-1]
-            if offset + before == self._offset:
-                self._gaps[-1] = (offset, before + length, reason)
-                self._offset += length
-                return
-        self._gaps.append((self._offset, length, reason))
+        _append_gap(self._gaps, self._offset, length, reason)
         self._offset += length
 
     def _advance_chunked(self, queue: ByteQueue) -> Progress:
@@ -184,3 +217,13 @@ class ContentReader:
                     return Progress.DONE
         finally:
             queue.pos = pos
+
+
+def _append_gap(gaps: list[tuple[int, int, int]], offset: int, length: int, reason: int) -> None:
+    """Adds (offset, length, reason); to the gap directly before it where that has the reason."""
+    if gaps:
+        before, size, same = gaps[-1]
+        if same == reason and before + size == offset:
+            gaps[-1] = before, size + length, reason
+            return
+    gaps.append((offset, length, reason))

@@ -19,7 +19,6 @@ SOURCES = {
     "invalid-version": "RFC 9112 §2.3",
     "bare-lf": "RFC 9112 §2.2",
     "obs-fold": "RFC 9112 §5.2",
-    "empty-line-before-message": "RFC 9112 §2.2",
     "field-without-colon": "RFC 9112 §5",
     "space-before-colon": "RFC 9112 §5.1",
     "invalid-field-name": "RFC 9110 §5.1",
@@ -35,11 +34,10 @@ SOURCES = {
     "chunk-size-overflow": "RFC 9112 §7.1",
     "space-in-chunk-size": "RFC 9112 §7.1.1",
     "chunk-without-line-end": "RFC 9112 §7.1",
-    "head-too-long": "limit",
     "incomplete-head": "RFC 9112 §8",
     "incomplete-content": "RFC 9112 §8",
-    "bytes-after-message": "RFC 9112 §6.3",
     "transfer-encoding-in-http-1.0": "RFC 9112 §6.1",
+    "conflicting-retransmission": "RFC 9293 §3.10.7.4",
 }
 
 
@@ -47,7 +45,7 @@ def of_request(fields: FieldSection, version: bytes) -> tuple[int, int]:
     """(framing, length) of a request's content; length is -1 where framing does not say it.
 
     A Transfer-Encoding that does not end in chunked leaves a request without a readable length
-    (rule 4): an observer reads no content then.
+    (rule 4): an observer reads no content then, but for what Content-Length says.
     """
     if version == b"0.9":
         return NONE, 0
@@ -69,13 +67,15 @@ def has_no_content(status: int, method: bytes) -> bool:
 
 
 def of_response(fields: FieldSection, status: int, method: bytes) -> tuple[int, int]:
-    """(framing, length) of a response's content, given the method of its request."""
+    """(framing, length) of a response's content, given the method of its request.
+
+    Transfer-Encoding overrides Content-Length (rule 3), and one that does not end in chunked
+    means up to the end of the connection (rule 4).
+    """
     if has_no_content(status, method):
         return NONE, 0
-    if fields.transfer_coded and fields.chunked:
-        return CHUNKED, -1
-    if fields.transfer_coded and fields.length == -1:
-        return CLOSE, -1
+    if fields.transfer_coded:
+        return (CHUNKED if fields.chunked else CLOSE), -1
     if fields.length >= 0:
         return LENGTH, fields.length
     return CLOSE, -1

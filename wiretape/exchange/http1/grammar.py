@@ -10,7 +10,8 @@ from typing import NamedTuple
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 """RFC 9110 §5.6.2."""
 
-REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") (\S+) HTTP/(\d\.\d)")
+# A method of more than 64 characters is none: what is not HTTP must be told from its beginning.
+REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) (\S+) HTTP/(\d\.\d)")
 STATUS_LINE = re.compile(rb"HTTP/(\d\.\d) (\d\d\d)(?: (.*))?", re.DOTALL)
 _TOLERANT_REQUEST_LINE = re.compile(
     rb"[ \t]*([\x21-\x39\x3b-\x7e]{1,64})[ \t]+(.*?)(?:[ \t]+HTTP/(\d+(?:\.\d+)?)?)?[ \t]*",

@@ -19,6 +19,8 @@ MAX_NAMES = 4096
 
 _FRAMING_NAMES = frozenset((b"content-length", b"transfer-encoding", b"upgrade", b"host"))
 
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f]")
+
 Violation = tuple[str, str]
 """Code and detail; the source follows from the code (`framing.SOURCES`)."""
 
@@ -108,7 +110,9 @@ class SectionReader:
             field = plain.get(line)
             encoded.append(self._read_line(line, fields) if field is None else field)
         if fields.transfer_coded and fields.length != -1:
-            fields.violations += (("transfer-encoding-with-content-length", ""),)
+            fields.violations += (
+                ("transfer-encoding-with-content-length", _both_readings(fields)),
+            )
         fields.fields = b"".join(encoded)
         lead = self._scheme + encode.text(5, fields.host or b"") if self._scheme else b""
         fields.encoded = lead + fields.fields
@@ -180,19 +184,29 @@ def _shown(data: bytes) -> str:
     return data[:80].decode("latin-1")
 
 
+def _both_readings(fields: FieldSection) -> str:
+    """What two recipients may make of a message (RFC 9112 §6.1, §11.2)."""
+    coding = "chunked is read" if fields.chunked else "Transfer-Encoding does not end in chunked"
+    says = f"says {fields.length}" if fields.length >= 0 else "is invalid"
+    return f"{coding}; Content-Length {says}"
+
+
 def _note(fields: FieldSection, name: bytes, value: bytes) -> None:
     """Keeps what framing and pairing need of one field."""
     if name == b"content-length":
         _note_length(fields, value)
     elif name == b"transfer-encoding":
-        codings = [c.strip(b" \t\r\n\x0b\x0c\x00").lower() for c in value.split(b",")]
+        listed = [c.strip(b" \t") for c in value.split(b",")]
+        # Some recipients strip more than RFC 9110 §5.6.1 allows: it is read so, and told.
+        codings = [c.strip(b"\r\n\x0b\x0c\x00 \t").lower() for c in listed]
+        hidden = any(map(_CONTROLS.search, listed))
         codings = [c for c in codings if c and c != b"identity"]
         if codings:
             fields.transfer_coded = True
             if fields.chunked:
                 fields.violations += (("repeated-transfer-encoding", _shown(value)),)
             fields.chunked = codings[-1] == b"chunked"
-            if not fields.chunked or len(codings) > 1:
+            if not fields.chunked or len(codings) > 1 or hidden:
                 fields.violations += (("unusual-transfer-encoding", _shown(value)),)
     elif name == b"host":
         if fields.host is not None:
@@ -222,6 +236,8 @@ def _note_length(fields: FieldSection, value: bytes) -> None:
     if fields.length == -1:
         fields.length = first
     elif first != fields.length:
-        fields.violations += (("conflicting-content-length", _shown(value)),)
+        read = fields.length if fields.length >= 0 else "none"
+        detail = f"{read} is read; then {_shown(value)}"
+        fields.violations += (("conflicting-content-length", detail),)
     else:
         fields.violations += (("repeated-content-length", _shown(value)),)

@@ -153,6 +153,16 @@ class Reader:
             return True
         return self._next == self._read_head and queue.end > queue.offset
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory that what is unread, and the content that is being read, take."""
+        queue = self.queue
+        return queue.end - queue.offset + self._content.held_bytes
+
+    def evict_content(self) -> int:
+        """Lets go of what was read of the content in progress; returns how many bytes that were."""
+        return self._content.evict() if self._next == self._read_content else 0
+
     def release(self) -> None:
         """Nothing more will be read: lets go of everything, so that no cycle keeps it alive."""
         self._next = _at_end
@@ -180,6 +190,10 @@ class Reader:
             if queue.hole is not None:
                 progress = content.take_hole(queue)
                 if progress is Progress.MORE:
+                    return True
+                if progress is Progress.LOST:
+                    self._finish(False)
+                    self._lose_in_gap()
                     return True
             elif queue.closed:
                 self._finish(content.framing == framing.CLOSE, queue.closed_packet)
@@ -243,6 +257,11 @@ class Reader:
     def _lose(self, reason: str) -> None:
         self._lost_reason = reason
         self._next = self._find_message
+
+    def _lose_in_gap(self) -> None:
+        """The hole that a message took at its end may have taken others too."""
+        self.lost_end = self.queue.offset
+        self._lose("after-gap")
 
     # -- heads
 
@@ -396,7 +415,7 @@ class Reader:
         message.packet = max(message.packet, queue.packets[last], given_up, packet)
         for code, detail in content.violations:
             message.violates(code, detail, self.side)
-        if not complete and content.framing != framing.NONE:
+        if not complete and content.framing != framing.NONE and not content.ends_in_gap:
             message.violates("incomplete-content", "", self.side)
         message.gapped |= content.gapped
         parts, size = content.encoded(complete)
@@ -434,7 +453,7 @@ class Reader:
         self._content.begin(framing.NONE, 0)
         self._finish(alone, 0 if holed else queue.closed_packet)
         if holed:
-            self._lose("after-gap")
+            self._lose_in_gap()
 
     def _sections_of_trailers(self, sections: Sections) -> SectionReader:
         raise NotImplementedError

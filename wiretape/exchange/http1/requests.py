@@ -97,6 +97,8 @@ class RequestReader(Reader):
             self._note_violations(message, fields)
         if fields.transfer_coded and message.version == b"1.0":
             message.violates("transfer-encoding-in-http-1.0", "", REQUEST)
+        if fields.transfer_coded and not fields.chunked:
+            message.violates("request-length-unknown", "", REQUEST)
         message.takes_over = fields.upgrade or message.method == b"CONNECT"
         kind, length = framing.of_request(fields, message.version)
         self._conversation.pending.append(message)

@@ -112,6 +112,8 @@ class ResponseReader(Reader):
         message.status = start_line.status
         if fields.violations:
             self._note_violations(message, fields)
+        if fields.transfer_coded and message.version == b"1.0":
+            message.violates("transfer-encoding-in-http-1.0", "", RESPONSE)
         method = request.method if request is not None else b""
         kind, length = framing.of_response(fields, message.status, method)
         self._request = request

@@ -85,7 +85,7 @@ class Tls(_message.Message):
     def __init__(self, server_name: _Optional[bytes] = ..., alpn: _Optional[bytes] = ..., version: _Optional[str] = ...) -> None: ...
 
 class ConnectionEnd(_message.Message):
-    __slots__ = ("id", "closed_at_ns", "how", "client", "server")
+    __slots__ = ("id", "closed_at_ns", "how", "client", "server", "violations")
     class How(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         HOW_UNSPECIFIED: _ClassVar[ConnectionEnd.How]
@@ -105,12 +105,14 @@ class ConnectionEnd(_message.Message):
     HOW_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     SERVER_FIELD_NUMBER: _ClassVar[int]
+    VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
     id: str
     closed_at_ns: int
     how: ConnectionEnd.How
     client: HalfLedger
     server: HalfLedger
-    def __init__(self, id: _Optional[str] = ..., closed_at_ns: _Optional[int] = ..., how: _Optional[_Union[ConnectionEnd.How, str]] = ..., client: _Optional[_Union[HalfLedger, _Mapping]] = ..., server: _Optional[_Union[HalfLedger, _Mapping]] = ...) -> None: ...
+    violations: _containers.RepeatedCompositeFieldContainer[Violation]
+    def __init__(self, id: _Optional[str] = ..., closed_at_ns: _Optional[int] = ..., how: _Optional[_Union[ConnectionEnd.How, str]] = ..., client: _Optional[_Union[HalfLedger, _Mapping]] = ..., server: _Optional[_Union[HalfLedger, _Mapping]] = ..., violations: _Optional[_Iterable[_Union[Violation, _Mapping]]] = ...) -> None: ...
 
 class HalfLedger(_message.Message):
     __slots__ = ("payload_bytes", "delivered_bytes", "retransmitted_bytes", "overlapping_bytes", "beyond_limits_bytes", "gap_bytes", "message_bytes", "undecoded_bytes", "gap_bytes_outside_messages", "undecoded_reason", "conflicting_bytes")
