@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from wiretape.agent.ledger import Ledger
-from wiretape.agent.packets import ETHERNET, PacketBatch
+from wiretape.agent.packets import PacketBatch
+from wiretape.agent.packets.columns import ETHERNET
 from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.tcp.memory import Traffic
 from wiretape.exchange.endpoints import ServiceEndpoint

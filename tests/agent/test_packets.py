@@ -1,6 +1,7 @@
 """The decoder's columns against scapy, which made the packets."""
 
 import ipaddress
+import struct
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from scapy.all import (
     CookedLinuxV2,
     Dot1AD,
     Dot1Q,
+    Dot11,
+    Dot11QoS,
     Ether,
     IPOption_NOP,
     IPv6,
@@ -24,30 +27,33 @@ from scapy.all import (
     IPv6ExtHdrRouting,
     Loopback,
     Packet,
+    RadioTap,
     Raw,
     fragment,
     fragment6,
 )
 from tcp_traffic import raw_batch
 
-from wiretape.agent.packets import (
-    ETHERNET,
+from wiretape.agent.packets import Decoded, Decoder
+from wiretape.agent.packets.columns import ETHERNET
+from wiretape.agent.packets.link_layers import (
     IPV4_ONLY,
     IPV6_ONLY,
     LINUX_SLL,
     LINUX_SLL2,
     LOOP,
+    NFLOG,
     NULL,
     RAW,
     RAW_BSD,
-    Decoded,
-    Decoder,
 )
+from wiretape.agent.packets.wireless import IEEE802_11, IEEE802_11_RADIOTAP
 
 V4 = {"src": "10.0.0.1", "dst": "192.168.7.9"}
 V6 = {"src": "2001:db8::1", "dst": "fe80::9"}
 MACS = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
 ETHER = Ether(**MACS)
+WLAN = {f"addr{n}": f"02:00:00:00:00:0{n}" for n in (1, 2, 3)}
 """With addresses of its own: scapy would ask the network for them."""
 DATA = b"GET / HTTP/1.1\r\n\r\n"
 
@@ -91,10 +97,13 @@ def built(packet: Packet) -> Packet:
     return made
 
 
+SNAP_V4, SNAP_V6 = (LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(code=c) for c in (0x800, 0x86DD))
+
 LINKS = [
     (ETHERNET, lambda p: ETHER / p),
     (LINUX_SLL, lambda p: CookedLinux(proto=0x0800 if IP in p else 0x86DD) / p),
     (LINUX_SLL2, lambda p: CookedLinuxV2(proto=0x0800 if IP in p else 0x86DD) / p),
+    (LINUX_SLL, lambda p: CookedLinux(proto=4) / (SNAP_V4 if IP in p else SNAP_V6) / p),
     (RAW, lambda p: p),
     (RAW_BSD, lambda p: p),
     (14, lambda p: p),
@@ -111,6 +120,98 @@ def test_link_types(link_type: int, over: object) -> None:
     check(decode(frames, link_type), packets)
 
 
+def attribute(kind: int, value: bytes, order: str = "<") -> bytes:
+    return struct.pack(order + "HH", len(value) + 4, kind) + value + bytes(-len(value) % 4)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_nflog(order: str) -> None:
+    packets = [built(IP(**V4) / tcp()), built(IPv6(**V6) / tcp())]
+    frames = [
+        bytes([family, 0, 0, 5])
+        + attribute(1, bytes(4), order)
+        + attribute(10, b"odd length\0", order)
+        + attribute(0x8000 | 19, bytes(40), order)
+        + attribute(9, bytes(packet), order)
+        for family, packet in zip((2, 10), packets, strict=True)
+    ]
+    check(decode(frames, NFLOG), packets)
+    without = [f[: 4 + 8 + 16] for f in frames] + [
+        b"\x02\0\0\0" + bytes(8),
+        b"\x07" + frames[0][1:],
+    ]
+    assert decode(without, NFLOG).skipped == {"not_ip": 4}
+    for cut in range(len(frames[0])):
+        decoded = decode([frames[0][:cut]], NFLOG, wire=[len(frames[0])])
+        assert len(decoded.segments.packet) + sum(decoded.skipped.values()) == 1
+
+
+WIRELESS = [
+    Dot11(type=2, subtype=0, FCfield=1, **WLAN),
+    Dot11(type=2, subtype=0, FCfield=0x0A, **WLAN),
+    Dot11(type=2, subtype=0, FCfield=3, addr4="02:00:00:00:00:09", **WLAN),
+    Dot11(type=2, subtype=8, FCfield=1, **WLAN) / Dot11QoS(TID=5),
+    Dot11(type=2, subtype=8, FCfield=3, addr4="02:00:00:00:00:09", **WLAN)
+    / Dot11QoS(),
+    Dot11(type=2, subtype=8, FCfield=0x81, **WLAN) / Dot11QoS() / Raw(bytes(4)),
+]  # fmt: skip
+RADIOTAPS = [
+    b"",
+    bytes(RadioTap()),
+    b"\0\0\x0c\0\x04\x80\0\0\x02\0\x18\0",
+    bytes(RadioTap(present="TSFT+Flags+Rate", mac_timestamp=9, Flags="FCS", Rate=2)),
+    b"\0\0\x14\0\x03\0\0\xa0\x02\0\0\0" + bytes(8),
+]
+
+
+@pytest.mark.parametrize("radio", RADIOTAPS)
+@pytest.mark.parametrize("frame", WIRELESS)
+def test_wireless(frame: Packet, radio: bytes) -> None:
+    packets = [built(IP(**V4) / tcp()), built(IPv6(**V6) / tcp())]
+    frames = [
+        radio + bytes(frame / snap / packet) + b"\xfc\xfc\xfc\xfc"
+        for snap, packet in zip((SNAP_V4, SNAP_V6), packets, strict=True)
+    ]
+    link_type = IEEE802_11_RADIOTAP if radio else IEEE802_11
+    check(decode(frames, link_type), packets)
+    for cut in range(len(frames[0])):
+        decoded = decode([frames[0][:cut]], link_type, wire=[len(frames[0])])
+        assert len(decoded.segments.packet) + sum(decoded.skipped.values()) == 1
+
+
+@pytest.mark.parametrize("time", [b"", bytes(8)])
+def test_wireless_with_a_padded_header(time: bytes) -> None:
+    radio = bytes([0, 0, 9 + len(time), 0, 3 if time else 2, 0, 0, 0]) + time + b"\x20"
+    packet = built(IP(**V4) / tcp())
+    frame = bytes(Dot11(type=2, subtype=8, FCfield=1, **WLAN) / Dot11QoS())
+    assert len(frame) == 26
+    frames = [radio + frame + b"\0\0" + bytes(SNAP_V4 / packet)]
+    check(decode(frames, IEEE802_11_RADIOTAP), [packet])
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (Dot11(type=0, subtype=8, **WLAN), "not_ip"),
+        (Dot11(type=1, subtype=13), "not_ip"),
+        (Dot11(type=2, subtype=4, **WLAN), "not_ip"),
+        (Dot11(type=2, subtype=12, **WLAN), "not_ip"),
+        (Dot11(type=2, subtype=0, FCfield=0x40, **WLAN), "encrypted"),
+        (Dot11(type=2, subtype=0, FCfield=4, **WLAN), "wlan_in_pieces"),
+        (Dot11(type=2, subtype=0, SC=3, **WLAN), "wlan_in_pieces"),
+        (Dot11(type=2, subtype=8, **WLAN) / Dot11QoS(A_MSDU_Present=1), "wlan_in_pieces"),
+    ],
+)
+def test_wireless_without_a_packet(frame: Packet, reason: str) -> None:
+    decoded = decode([bytes(frame / SNAP_V4 / IP(**V4) / tcp())], IEEE802_11)
+    assert decoded.skipped == {reason: 1}
+
+
+def test_radiotap_that_is_none() -> None:
+    for start in (b"\1\0\x08\0", b"\0\0\x07\0", b"\0\0\xff\xff"):
+        assert len(decode([start + bytes(60)], IEEE802_11_RADIOTAP).segments.packet) == 0
+
+
 def test_link_types_of_one_ip_version() -> None:
     v4, v6 = built(IP(**V4) / tcp()), built(IPv6(**V6) / tcp())
     check(decode([bytes(v4)], IPV4_ONLY), [v4])
@@ -124,7 +225,7 @@ def test_link_types_of_one_batch() -> None:
     check(Decoder().decode(batch), [packet, packet])
 
 
-@pytest.mark.parametrize("link_type", [105, 127, 195, 999])
+@pytest.mark.parametrize("link_type", [195, 999, 0x20000, 0x0FFFFFFF])
 def test_unknown_link_type_is_counted(link_type: int) -> None:
     decoded = decode([bytes(50)], link_type)
     assert list(decoded.skipped.values()) == [1]
@@ -190,6 +291,39 @@ def test_padding_of_ethernet_is_no_payload() -> None:
     packets = [built(ETHER / IP(**V4) / tcp(b"")), built(ETHER / IPv6(**V6) / tcp(b"a"))]
     for packet, data in zip(packets, (b"", b"a"), strict=True):
         check(decode([bytes(packet) + bytes(30)]), [packet], data)
+
+
+def test_jumbograms() -> None:
+    """RFC 2675: the length stands in an option; Linux calls it BIG TCP."""
+    data = bytes(range(256)) * 400
+    segment = bytes(IPv6(**V6, plen=0) / tcp(data))[40:]
+    length = 8 + len(segment)
+    head = bytes(ETHER / IPv6(**V6, nh=0, plen=0))
+    hop_by_hop = b"\x06\0\xc2\x04" + length.to_bytes(4, "big")
+    v4 = bytearray(bytes(ETHER / IP(**V4) / tcp())[: 14 + 20]) + segment
+    v4[16:18] = b"\0\0"
+    for frame in (head + hop_by_hop + segment, bytes(v4)):
+        s, skipped, _ = decode([frame])
+        assert skipped == {}
+        assert (s.length[0], s.missing[0]) == (len(data), 0)
+        s = decode([frame[:1000]], wire=[len(frame)]).segments
+        assert s.length[0] + s.missing[0] == len(data)
+
+
+def test_wrong_checksums_of_ipv4_are_counted_and_accepted() -> None:
+    packets = [
+        built(ETHER / IP(**V4, options=[IPOption_NOP()] * n, id=i) / tcp())
+        for n in (0, 4, 12, 40)
+        for i in (0, 7, 0xFFFF)
+    ]
+    frames = [bytes(p) for p in packets]
+    assert decode(frames).bad_checksums == 0
+    wrong = [f[:24] + bytes(2) + f[26:] for f in frames]
+    decoded = decode(wrong + frames)
+    assert decoded.bad_checksums == len(wrong)
+    check(decoded, packets * 2)
+    # Options that were not captured prove nothing.
+    assert decode([frames[-1][:50]], wire=[len(frames[-1])]).bad_checksums == 0
 
 
 def test_lengths_of_zero_are_those_of_offloaded_segments() -> None:

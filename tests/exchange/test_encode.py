@@ -107,11 +107,12 @@ endpoints = st.tuples(texts, st.integers(0, 65535))
 connections = st.tuples(
     texts, endpoints, endpoints, st.integers(0, 2**64 - 1), texts, st.booleans(),
     st.lists(st.integers(0, 4095), max_size=5),
+    st.lists(st.tuples(texts, st.integers(0, 2**32 - 1), st.lists(texts, max_size=2)), max_size=3),
 )  # fmt: skip
 
 
 def connection_of(made: Any) -> pb.Connection:
-    ident, client, server, opened, source, midstream, vlans = made
+    ident, client, server, opened, source, midstream, vlans, tunnels = made
     return pb.Connection(
         id=ident,
         client=pb.Endpoint(address=client[0], port=client[1]),
@@ -120,13 +121,19 @@ def connection_of(made: Any) -> pb.Connection:
         source=source,
         midstream=midstream,
         vlans=vlans,
+        tunnels=[pb.Tunnel(kind=k, key=n, addresses=ends) for k, n, ends in tunnels],
     )
+
+
+def encoded_connection(made: Any) -> bytes:
+    *plain, tunnels = made
+    return encode.connection(*plain, [encode.tunnel(*each) for each in tunnels])
 
 
 @quick
 @given(connections)
 def test_connection(made: Any) -> None:
-    assert encode.connection(*made) == connection_of(made).SerializeToString()
+    assert encoded_connection(made) == connection_of(made).SerializeToString()
 
 
 ledgers = st.tuples(st.lists(sizes, min_size=9, max_size=9), texts)
@@ -195,7 +202,7 @@ def test_exchange(
 ) -> None:
     parts, size = encode.exchange(
         ident.encode(),
-        encode.delimited(2, encode.connection(*connection)),
+        encode.delimited(2, encoded_connection(connection)),
         ordinal,
         role,
         None if request is None else cut(request),

@@ -47,10 +47,11 @@ class Pipeline:
 
     def feed(self, batch: PacketBatch) -> list[Record]:
         """Takes the next batch; the records that it finished."""
-        segments, skipped = self._decoder.decode(batch)
+        segments, skipped, bad_checksums = self._decoder.decode(batch)
         ledger = self.ledger
         ledger.packets += len(batch.start)
         ledger.packets_decoded += len(segments.packet)
+        ledger.bad_checksums += bad_checksums
         for reason, packets in skipped.items():
             count(ledger.packets_skipped, reason, packets)
         self._table.feed(segments)

@@ -133,8 +133,9 @@ def connection(
     source: str,
     midstream: bool,
     vlans: Sequence[int],
+    tunnels: Sequence[bytes] = (),
 ) -> bytes:
-    """A Connection message."""
+    """A Connection message; `tunnels` are encoded Tunnel messages."""
     encoded = (
         text(1, ident.encode())
         + delimited(2, endpoint(*client))
@@ -143,7 +144,14 @@ def connection(
         + text(5, source.encode())
         + number(8, midstream)
     )
-    return encoded + text(9, b"".join(map(varint, vlans)))
+    encoded += text(9, b"".join(map(varint, vlans)))
+    return encoded + b"".join([delimited(10, each) for each in tunnels])
+
+
+def tunnel(kind: str, key: int, addresses: Sequence[str]) -> bytes:
+    """A Tunnel message."""
+    ends = [delimited(3, address.encode()) for address in addresses]
+    return text(1, kind.encode()) + number(2, key) + b"".join(ends)
 
 
 def half_ledger(counts: Sequence[int], undecoded_reason: str, conflicting_bytes: int = 0) -> bytes:

@@ -46,10 +46,13 @@ class Endpoints(NamedTuple):
     addresses: tuple[str, str]
     ports: tuple[int, int]
     vlans: tuple[int, ...]
+    tunnels: tuple[bytes, ...]
+    """Encoded Tunnel messages."""
     key: bytes
+    """The same whatever else the capture holds."""
 
 
-_NOBODY = Endpoints(("", ""), (0, 0), (), b"")
+_NOBODY = Endpoints(("", ""), (0, 0), (), (), b"")
 
 
 def address_text(high: int, low: int) -> str:
@@ -449,6 +452,7 @@ class Connection:
                 self._sink.source,
                 self.midstream,
                 endpoints.vlans,
+                endpoints.tunnels,
             )
             role = self._sink.role_of(client, server, self.opened_packet)
             field = encode.delimited(2, encoded)

@@ -11,25 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiretape.agent.packets import ACK, FIN, I64, RST, SYN, Segments
+from wiretape.agent.packets.keys import number_rows
 from wiretape.agent.tcp.connection import IDLE_NS, Endpoints, address_text
 from wiretape.agent.tcp.half import ACKNOWLEDGED_HOLE_NS
+from wiretape.exchange import encode
 from wiretape.exchange.stream import Run
-
-_ODD_PRIMES = (
-    0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
-    0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53,
-)  # fmt: skip
 
 _KEY = Struct("=6Q")
 _KEY_BYTES = _KEY.size
-
-
-def _hash(key: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    mixed = np.zeros(len(key), np.uint64)
-    for column, prime in enumerate(_ODD_PRIMES):
-        mixed = (mixed ^ key[:, column]) * np.uint64(prime)
-        mixed ^= mixed >> np.uint64(29)
-    return mixed
+_PORTS = (1 << 32) - 1
 
 
 class Flows:
@@ -151,18 +141,24 @@ class Flows:
 
     def endpoints(self, flow: int) -> Endpoints:
         """The identity of a flow, readable."""
-        key = self.key(flow)
-        parts = _KEY.unpack(key)
+        parts = list(_KEY.unpack(self.key(flow)))
         vlans = []
         tags = parts[5]
         while tags:
             vlans.append(tags & 0xFFF)
             tags >>= 12
+        # Their number is one of this run; what it stands for is not.
+        tunnels = tuple(
+            encode.tunnel(kind, key, [address_text(*end) for end in ends])
+            for kind, key, ends in self._segments.paths[parts[4] >> 32]
+        )
+        parts[4] &= _PORTS
         return Endpoints(
             (address_text(parts[0], parts[1]), address_text(parts[2], parts[3])),
-            (parts[4] >> 16, parts[4] & 0xFFFF),
+            (parts[4] >> 16 & 0xFFFF, parts[4] & 0xFFFF),
             tuple(reversed(vlans)),
-            key,
+            tunnels,
+            _KEY.pack(*parts) + b"".join(tunnels),
         )
 
 
@@ -178,7 +174,7 @@ def _swapped(segments: Segments) -> NDArray[np.bool_]:
 
 
 def _keys(segments: Segments, swapped: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """(n, 6): lower address, higher address, both ports, VLANs."""
+    """(n, 6): lower address, higher address, tunnels with both ports, VLANs."""
     s = segments
     key = np.empty((len(swapped), 6), np.uint64)
     key[:, 0] = np.where(swapped, s.target_high, s.source_high)
@@ -187,17 +183,14 @@ def _keys(segments: Segments, swapped: NDArray[np.bool_]) -> NDArray[np.uint64]:
     key[:, 3] = np.where(swapped, s.source_low, s.target_low)
     lower = np.where(swapped, s.target_port, s.source_port)
     higher = np.where(swapped, s.source_port, s.target_port)
-    key[:, 4] = lower << 16 | higher
+    key[:, 4] = s.tunnels << np.uint64(32) | (lower << 16 | higher).astype(np.uint64)
     key[:, 5] = s.vlans
     return key
 
 
 def _number_flows(key: NDArray[np.uint64]) -> I64:
     """Flow number of every row, in the order of first rows."""
-    _, first, inverse = np.unique(_hash(key), return_index=True, return_inverse=True)
-    if (key[first[inverse]] != key).any():
-        _, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
-        inverse = inverse.reshape(-1)
+    first, inverse = number_rows(key)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     return rank[inverse]

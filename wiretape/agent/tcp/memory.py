@@ -7,6 +7,7 @@ bytes can still be compared with a retransmission, and when the bytes that wait 
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -86,7 +87,9 @@ class Traffic:
 def _rows(segments: Segments, first: int, stop: int) -> Segments:
     """Some of the rows; the buffer stays whole, since `start` counts in it."""
     columns = {
-        name: column if name == "buffer" else column[first:stop]
+        name: column[first:stop]
         for name, column in vars(segments).items()
+        if isinstance(column, np.ndarray) and name != "buffer"
     }
-    return Segments(**columns)
+    same = tuple(column[first:stop] for column in segments.same)
+    return replace(segments, **columns, same=same)

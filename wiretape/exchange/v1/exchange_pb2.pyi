@@ -35,7 +35,7 @@ class Exchange(_message.Message):
     def __init__(self, id: _Optional[str] = ..., connection: _Optional[_Union[Connection, _Mapping]] = ..., ordinal: _Optional[int] = ..., role: _Optional[_Union[Role, str]] = ..., cause_id: _Optional[str] = ..., cause_evidence: _Optional[str] = ..., http: _Optional[_Union[HttpExchange, _Mapping]] = ...) -> None: ...
 
 class Connection(_message.Message):
-    __slots__ = ("id", "client", "server", "opened_at_ns", "source", "process", "tls", "midstream", "vlans")
+    __slots__ = ("id", "client", "server", "opened_at_ns", "source", "process", "tls", "midstream", "vlans", "tunnels")
     ID_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     SERVER_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class Connection(_message.Message):
     TLS_FIELD_NUMBER: _ClassVar[int]
     MIDSTREAM_FIELD_NUMBER: _ClassVar[int]
     VLANS_FIELD_NUMBER: _ClassVar[int]
+    TUNNELS_FIELD_NUMBER: _ClassVar[int]
     id: str
     client: Endpoint
     server: Endpoint
@@ -54,7 +55,18 @@ class Connection(_message.Message):
     tls: Tls
     midstream: bool
     vlans: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[str] = ..., client: _Optional[_Union[Endpoint, _Mapping]] = ..., server: _Optional[_Union[Endpoint, _Mapping]] = ..., opened_at_ns: _Optional[int] = ..., source: _Optional[str] = ..., process: _Optional[_Union[Process, _Mapping]] = ..., tls: _Optional[_Union[Tls, _Mapping]] = ..., midstream: _Optional[bool] = ..., vlans: _Optional[_Iterable[int]] = ...) -> None: ...
+    tunnels: _containers.RepeatedCompositeFieldContainer[Tunnel]
+    def __init__(self, id: _Optional[str] = ..., client: _Optional[_Union[Endpoint, _Mapping]] = ..., server: _Optional[_Union[Endpoint, _Mapping]] = ..., opened_at_ns: _Optional[int] = ..., source: _Optional[str] = ..., process: _Optional[_Union[Process, _Mapping]] = ..., tls: _Optional[_Union[Tls, _Mapping]] = ..., midstream: _Optional[bool] = ..., vlans: _Optional[_Iterable[int]] = ..., tunnels: _Optional[_Iterable[_Union[Tunnel, _Mapping]]] = ...) -> None: ...
+
+class Tunnel(_message.Message):
+    __slots__ = ("kind", "key", "addresses")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    key: int
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, kind: _Optional[str] = ..., key: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Endpoint(_message.Message):
     __slots__ = ("address", "port")
