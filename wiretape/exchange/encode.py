@@ -122,29 +122,36 @@ def times(first_at_tag: int, first_at_ns: int, last_at_ns: int) -> bytes:
 
 
 def endpoint(address: str, port: int) -> bytes:
-    return text(1, address.encode()) + number(2, port)
+    """An Endpoint message."""
+    encoded = address.encode()
+    if not encoded or not port:
+        return text(1, encoded) + number(2, port)
+    return b"\x0a%b%b\x10%b" % (varint(len(encoded)), encoded, varint(port))
 
 
 def connection(
-    ident: str,
-    client: tuple[str, int],
-    server: tuple[str, int],
+    ident: bytes,
+    client: bytes,
+    server: bytes,
     opened_at_ns: int,
     source: str,
     midstream: bool,
     vlans: Sequence[int],
     tunnels: Sequence[bytes] = (),
 ) -> bytes:
-    """A Connection message; `tunnels` are encoded Tunnel messages."""
-    encoded = (
-        text(1, ident.encode())
-        + delimited(2, endpoint(*client))
-        + delimited(3, endpoint(*server))
-        + (b"\x21" + opened_at_ns.to_bytes(8, "little") if opened_at_ns else b"")
-        + text(5, source.encode())
-        + number(8, midstream)
+    """A Connection message of encoded Endpoint and Tunnel messages."""
+    encoded = b"%b\x12%b%b\x1a%b%b%b%b%b" % (
+        text(1, ident),
+        varint(len(client)),
+        client,
+        varint(len(server)),
+        server,
+        b"\x21" + opened_at_ns.to_bytes(8, "little") if opened_at_ns else b"",
+        text(5, source.encode()),
+        b"\x40\x01" if midstream else b"",
     )
-    encoded += text(9, b"".join(map(varint, vlans)))
+    if vlans:
+        encoded += text(9, b"".join(map(varint, vlans)))
     return encoded + b"".join([delimited(10, each) for each in tunnels])
 
 
@@ -160,8 +167,14 @@ def half_ledger(counts: Sequence[int], undecoded_reason: str, conflicting_bytes:
     return encoded + text(10, undecoded_reason.encode()) + number(11, conflicting_bytes)
 
 
+def whole_half_ledger(size: int) -> bytes:
+    """The HalfLedger of a side all of whose `size` > 0 bytes came in order, and in messages."""
+    count = varint(size)
+    return b"\x08%b\x10%b\x38%b" % (count, count, count)
+
+
 def connection_end(
-    ident: str,
+    ident: bytes,
     closed_at_ns: int,
     how: int,
     client: bytes,
@@ -169,14 +182,16 @@ def connection_end(
     violations: Sequence[bytes] = (),
 ) -> bytes:
     """A ConnectionEnd; `client` and `server` are encoded HalfLedgers, `violations` Violations."""
-    return (
-        text(1, ident.encode())
-        + (b"\x11" + closed_at_ns.to_bytes(8, "little") if closed_at_ns else b"")
-        + number(3, how)
-        + delimited(4, client)
-        + delimited(5, server)
-        + b"".join([delimited(6, each) for each in violations])
+    encoded = b"%b%b%b\x22%b%b\x2a%b%b" % (
+        text(1, ident),
+        b"\x11" + closed_at_ns.to_bytes(8, "little") if closed_at_ns else b"",
+        number(3, how),
+        varint(len(client)),
+        client,
+        varint(len(server)),
+        server,
     )
+    return encoded + b"".join([delimited(6, each) for each in violations])
 
 
 def exchange(

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from hashlib import blake2b
-from ipaddress import ip_address
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from wiretape.agent.packets import ACK, FIN, RST, SYN
 from wiretape.agent.protocols import ClientFinder, HttpConversation, speaks_first_as_peer
 from wiretape.agent.tcp import conflict
 from wiretape.agent.tcp.half import HalfConnection
+from wiretape.agent.tcp.identity import NOBODY, Endpoints, Identity, identify
 from wiretape.agent.tcp.memory import Traffic
 from wiretape.exchange import encode
 from wiretape.exchange.http1 import Message, Reader, Sections
@@ -38,28 +37,6 @@ _MODULUS = 1 << 32
 
 _NO_QUEUE = ByteQueue()
 """Stands for the queues of closed connections, which get nothing more."""
-
-
-class Endpoints(NamedTuple):
-    """The identity of a flow: the lower endpoint is 0, the higher 1."""
-
-    addresses: tuple[str, str]
-    ports: tuple[int, int]
-    vlans: tuple[int, ...]
-    tunnels: tuple[bytes, ...]
-    """Encoded Tunnel messages."""
-    key: bytes
-    """The same whatever else the capture holds."""
-
-
-_NOBODY = Endpoints(("", ""), (0, 0), (), (), b"")
-
-
-def address_text(high: int, low: int) -> str:
-    """Canonical text of a 128-bit address; IPv4 where it is mapped."""
-    if high == 0 and low >> 32 == 0xFFFF:
-        return str(ip_address(low & 0xFFFFFFFF))
-    return str(ip_address(high << 64 | low))
 
 
 class Sink(Protocol):
@@ -131,7 +108,7 @@ class Connection:
         self._how = _OPEN
         self._conversation: HttpConversation | None = None
         self._finder: ClientFinder | None = None
-        self._ids: _Identity | None = None
+        self._ids: Identity | None = None
         self.ordinal = 0
         """Of the next exchange."""
         self.undecoded: tuple[dict[str, int], dict[str, int]] = ({}, {})
@@ -142,6 +119,20 @@ class Connection:
         """Bytes came again with other values, and no exchange has said so yet."""
 
     # -- segments
+
+    def remember(
+        self, initial_seqs: tuple[int, int], sizes: tuple[int, int], client: int, forget_ns: int
+    ) -> None:
+        """Becomes one that is closed and accounted for: only late segments may come."""
+        for half, seq, size in zip(self.halves, initial_seqs, sizes, strict=True):
+            half.start(seq)
+            half.next = half.fin = size
+            half.next_seq = (seq + size) % _MODULUS
+        self.client = client
+        self.midstream = False
+        self.closed = True
+        self.forget_ns = forget_ns
+        self._release()
 
     def is_replaced_by(self, direction: int, seq: int) -> bool:
         """Whether a SYN with this sequence number begins another connection on these ports."""
@@ -348,7 +339,7 @@ class Connection:
         self._conversation = None
         self._finder = None
         self._ids = None
-        self._endpoints = _NOBODY
+        self._endpoints = NOBODY
         for half in self.halves:
             half.queue = _NO_QUEUE
             half.release()
@@ -402,7 +393,7 @@ class Connection:
                 violations += self._conflicts_of(each, 1 - self.client, packet)
             if response is not None:
                 violations += self._conflicts_of(response, 1 - self.client, packet)
-        ident = b"%016x-%b-%d" % (first_at_ns, identity.encoded_ident, ordinal)
+        ident = b"%016x-%b-%d" % (first_at_ns, identity.ident, ordinal)
         parts, size = encode.exchange(
             ident,
             identity.field,
@@ -422,10 +413,7 @@ class Connection:
         identity = self._ids or self._identity()
         ordinal = self.ordinal
         self.ordinal = ordinal + 1
-        ident = b"%016x-%b-%d" % (first_at_ns, identity.encoded_ident, ordinal)
-        parts, size = encode.answered_exchange(
-            ident, identity.field, ordinal, identity.role, request, response
-        )
+        parts, size = identity.exchange(ordinal, first_at_ns, request, response)
         self._sink.take_answered(packet, parts, size, first_at_ns)
 
     def _conflicts_of(self, message: Message, direction: int, packet: int) -> tuple[bytes, ...]:
@@ -437,35 +425,18 @@ class Connection:
         self.conflicted = any(each.conflicts for each in self.halves)
         return found
 
-    def _identity(self) -> "_Identity":
+    def _identity(self) -> Identity:
         if self._ids is None:
-            endpoints = self._endpoints
-            opened = self.opened_at_ns.to_bytes(8, "little")
-            ident = blake2b(endpoints.key + opened, digest_size=8).hexdigest()
             first = self.client if self.client >= 0 else 0
-            client, server = self._side(first), self._side(1 - first)
-            encoded = encode.connection(
-                ident,
-                client,
-                server,
+            self._ids = identify(
+                self._endpoints,
+                first,
                 self.opened_at_ns,
                 self._sink.source,
                 self.midstream,
-                endpoints.vlans,
-                endpoints.tunnels,
+                self._sink.role_of(self._side(first), self._side(1 - first), self.opened_packet),
             )
-            role = self._sink.role_of(client, server, self.opened_packet)
-            field = encode.delimited(2, encoded)
-            self._ids = _Identity(ident, ident.encode(), field, role)
         return self._ids
-
-
-class _Identity(NamedTuple):
-    ident: str
-    encoded_ident: bytes
-    field: bytes
-    """Field 2 of Exchange, tag included."""
-    role: int
 
 
 def _add(counters: dict[str, int], reason: str, amount: int) -> None:

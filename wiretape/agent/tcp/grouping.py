@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from wiretape.agent.packets import ACK, FIN, I64, RST, SYN, Segments
 from wiretape.agent.packets.keys import number_rows
-from wiretape.agent.tcp.connection import IDLE_NS, Endpoints, address_text
+from wiretape.agent.tcp.connection import IDLE_NS
 from wiretape.agent.tcp.half import ACKNOWLEDGED_HOLE_NS
+from wiretape.agent.tcp.identity import Endpoints, address_text
 from wiretape.exchange import encode
 from wiretape.exchange.stream import Run
 
@@ -116,6 +117,10 @@ class Flows:
 
     def key(self, flow: int) -> bytes:
         return self._keys[flow * _KEY_BYTES : (flow + 1) * _KEY_BYTES]
+
+    def opener(self, flow: int) -> int:
+        """The endpoint that sent the flow's first segment."""
+        return int(self.direction[self.first_row[flow]])
 
     def flags_of_first_row(self, flow: int) -> int:
         return int(self._segments.flags[self.first_row[flow]])

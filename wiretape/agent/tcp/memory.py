@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -86,7 +86,7 @@ class Traffic:
 
 def _rows(segments: Segments, first: int, stop: int) -> Segments:
     """Some of the rows; the buffer stays whole, since `start` counts in it."""
-    columns = {
+    columns: dict[str, Any] = {
         name: column[first:stop]
         for name, column in vars(segments).items()
         if isinstance(column, np.ndarray) and name != "buffer"

@@ -13,9 +13,11 @@ import numpy as np
 
 from wiretape.agent.ledger import Ledger, count
 from wiretape.agent.packets import ACK, I64, SYN, Segments
-from wiretape.agent.tcp.connection import NEVER, Connection, Endpoints, Sink
+from wiretape.agent.tcp.connection import CLOSED_COST, NEVER, Connection, Sink
 from wiretape.agent.tcp.grouping import Flows
 from wiretape.agent.tcp.half import distance
+from wiretape.agent.tcp.identity import Endpoints
+from wiretape.agent.tcp.whole import Closed, read_whole_connection
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
 MAX_ENDPOINTS = 1 << 12
@@ -32,8 +34,10 @@ class ConnectionTable:
         self._ledger = ledger
         self._fast = fast
         self._connections: dict[bytes, Connection] = {}
+        self._closed: dict[bytes, Closed] = {}
+        """Connections that were read whole and are remembered for late segments."""
         self._endpoints: dict[bytes, Endpoints] = {}
-        self._due: list[tuple[int, int, bytes, Connection]] = []
+        self._due: list[tuple[int, int, bytes, Connection | Closed]] = []
         """A heap of when to look at which connection; entries may be stale."""
         self._serial = 0
         self._clock = 0
@@ -57,9 +61,11 @@ class ConnectionTable:
         """
         allowed = self._sink.traffic.max_held_bytes
         held = {key: c.held_bytes for key, c in self._connections.items()}
-        excess = sum(held.values()) - allowed
+        excess = sum(held.values()) + len(self._closed) * CLOSED_COST - allowed
         if excess <= 0:
             return
+        for key in list(self._closed):
+            held[key] = self._revive(key).held_bytes
         excess += allowed // 4  # so that this is rare
         packet, ledger = self._last_packet, self._ledger
         ordered = sorted(
@@ -90,6 +96,11 @@ class ConnectionTable:
         for flow in range(flows.count):
             key = flows.key(flow)
             connection = self._connections.get(key)
+            if connection is None:
+                if key in self._closed:
+                    connection = self._revive(key)
+                elif flows.whole[flow] and self._read_whole(key, flows, flow, segments, clock):
+                    continue
             now = int(clock[flows.first_row[flow]])
             if self._fast and _continues(flows, flow, connection, now):
                 connection = self._feed_fast(key, flows, flow, connection, segments, clock)
@@ -108,6 +119,7 @@ class ConnectionTable:
             connection.close(self._last_packet + 1, self._clock)
             self._add_up(connection)
         self._connections.clear()
+        self._closed.clear()
         self._due.clear()
         self._latest.clear()
 
@@ -121,6 +133,43 @@ class ConnectionTable:
                 connection.forget(oldest)
 
     # -- the lanes
+
+    def _read_whole(
+        self, key: bytes, flows: Flows, flow: int, segments: Segments, clock: I64
+    ) -> bool:
+        """The shortest lane, for connections of which nothing is left; whether it was one."""
+        if not self._fast:
+            return False
+        opened = flows.first_row[flow]
+        # It is over at its second FIN, whatever of it comes behind.
+        closed = max(flows.half_last_row[2 * flow], flows.half_last_row[2 * flow + 1])
+        read = read_whole_connection(
+            flows,
+            flow,
+            self._endpoints_of(key, flows, flow),
+            self._sink,
+            (int(segments.packet[opened]), int(segments.at_ns[opened])),
+            (int(segments.packet[closed]), int(clock[closed])),
+        )
+        if read is None:
+            return False
+        size = sum(read.sizes)
+        ledger = self._ledger
+        ledger.connections += 1
+        ledger.payload_bytes += size
+        ledger.delivered_bytes += size
+        ledger.message_bytes += size
+        self._closed[key] = read
+        self._serial += 1
+        heappush(self._due, (read.forget_ns, self._serial, key, read))
+        return True
+
+    def _revive(self, key: bytes) -> Connection:
+        """The Connection of one that was read whole, as more segments came or it has to go."""
+        closed = self._closed.pop(key)
+        connection = self._connections[key] = closed.connection(self._sink)
+        self._schedule(key, connection)
+        return connection
 
     def _feed_fast(
         self,
@@ -220,15 +269,19 @@ class ConnectionTable:
     ) -> Connection:
         if before is not None:
             self._remove(key, before)
+        endpoints = self._endpoints_of(key, flows, flow)
+        connection = Connection(endpoints, self._sink, at_ns, now, packet)
+        self._connections[key] = connection
+        self._ledger.connections += 1
+        return connection
+
+    def _endpoints_of(self, key: bytes, flows: Flows, flow: int) -> Endpoints:
         endpoints = self._endpoints.get(key)
         if endpoints is None:
             if len(self._endpoints) >= MAX_ENDPOINTS:
                 self._endpoints.clear()
             endpoints = self._endpoints[key] = flows.endpoints(flow)
-        connection = Connection(endpoints, self._sink, at_ns, now, packet)
-        self._connections[key] = connection
-        self._ledger.connections += 1
-        return connection
+        return endpoints
 
     # -- timers
 
@@ -244,6 +297,10 @@ class ConnectionTable:
         heap = self._due
         while heap and heap[0][0] <= self._clock:
             _, _, key, connection = heappop(heap)
+            if isinstance(connection, Closed):
+                if self._closed.get(key) is connection:
+                    del self._closed[key]
+                continue
             if self._connections.get(key) is not connection:
                 continue
             connection.due_ns = NEVER

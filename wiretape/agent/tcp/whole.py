@@ -1,0 +1,89 @@
+"""Connections that lie in one batch from SYN to FIN, in order, with plain exchanges and no more.
+
+Where clients do not keep connections, most are like this. Such a connection is read as it lies
+there, without half-connections, queues and readers; what is remembered of it is what late segments
+need. Everything else is left to `Connection`, which gives the same for it.
+"""
+
+from typing import NamedTuple
+
+from wiretape.agent.plain import read_plain_exchanges
+from wiretape.agent.tcp.connection import FORGET_NS, Connection, Sink
+from wiretape.agent.tcp.grouping import Flows
+from wiretape.agent.tcp.identity import NOBODY, Endpoints, identify
+from wiretape.exchange import encode
+from wiretape.exchange.stream import Readable
+from wiretape.exchange.v1 import exchange_pb2 as pb
+
+_CLOSED = int(pb.ConnectionEnd.CLOSED)
+_MODULUS = 1 << 32
+
+
+class Closed(NamedTuple):
+    """What is remembered of a whole connection; tuples have an entry for each direction."""
+
+    initial_seqs: tuple[int, int]
+    sizes: tuple[int, int]
+    client: int
+    opened_at_ns: int
+    opened_packet: int
+    last_ns: int
+
+    @property
+    def forget_ns(self) -> int:
+        return self.last_ns + FORGET_NS
+
+    def connection(self, sink: Sink) -> Connection:
+        """The same as a Connection, for what may still come."""
+        connection = Connection(NOBODY, sink, self.opened_at_ns, self.last_ns, self.opened_packet)
+        connection.remember(self.initial_seqs, self.sizes, self.client, self.forget_ns)
+        return connection
+
+
+def read_whole_connection(
+    flows: Flows,
+    flow: int,
+    endpoints: Endpoints,
+    sink: Sink,
+    opened: tuple[int, int],
+    closed: tuple[int, int],
+) -> Closed | None:
+    """Reads a connection of `flows.whole`; None, and nothing recorded, where it is not plain.
+
+    `opened` is its first packet with its time; `closed` the one that ended it, with the clock then.
+    """
+    client = flows.opener(flow)
+    half, peer = 2 * flow + client, 2 * flow + 1 - client
+    requests, responses = Readable(flows.run(half, 0)), Readable(flows.run(peer, 0))
+    initial_seq = (flows.half_seq[half] + 1) % _MODULUS
+    exchanges: list[tuple[int, int, bytes, bytes]] = []
+    read_plain_exchanges(
+        sink.sections,
+        requests,
+        responses,
+        (0, initial_seq),
+        lambda *exchange: exchanges.append(exchange),
+    )
+    if requests.pos < len(requests.data) or responses.pos < len(responses.data):
+        return None
+    opened_packet, opened_at_ns = opened
+    closed_packet, closed_ns = closed
+    addresses, ports = endpoints.addresses, endpoints.ports
+    server = addresses[1 - client], ports[1 - client]
+    sink.served(server, opened_packet)
+    role = sink.role_of((addresses[client], ports[client]), server, opened_packet)
+    identity = identify(endpoints, client, opened_at_ns, sink.source, False, role)
+    for ordinal, (packet, first_at_ns, request, response) in enumerate(exchanges):
+        parts, size = identity.exchange(ordinal, first_at_ns, request, response)
+        sink.take_answered(packet, parts, size, first_at_ns)
+    ledgers = (
+        encode.whole_half_ledger(len(requests.data)),
+        encode.whole_half_ledger(len(responses.data)),
+    )
+    end = encode.connection_end(identity.ident, closed_ns, _CLOSED, *ledgers)
+    sink.take_end(closed_packet, end, closed_ns, 0)
+    seqs = initial_seq, (flows.half_seq[peer] + 1) % _MODULUS
+    sizes = len(requests.data), len(responses.data)
+    if client:
+        seqs, sizes = seqs[::-1], sizes[::-1]
+    return Closed(seqs, sizes, client, opened_at_ns, opened_packet, closed_ns)
