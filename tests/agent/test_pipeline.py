@@ -36,6 +36,12 @@ SHOP = Path(__file__).resolve().parents[2] / "fixtures" / "pcaps" / "shop"
 HOUR = 3600 * SECOND
 
 
+@pytest.fixture(autouse=True)
+def learn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every head may be read by a template from its second sighting on."""
+    monkeypatch.setattr("wiretape.exchange.http1.template.SIGHTINGS", 1)
+
+
 def request(number: int, content: bytes = b"") -> bytes:
     method = b"POST" if content else b"GET"
     length = b"Content-Length: %d\r\n" % len(content) if content else b""

@@ -126,8 +126,11 @@ def connection_of(made: Any) -> pb.Connection:
 
 
 def encoded_connection(made: Any) -> bytes:
-    *plain, tunnels = made
-    return encode.connection(*plain, [encode.tunnel(*each) for each in tunnels])
+    ident, client, server, *plain, tunnels = made
+    ends = encode.endpoint(*client), encode.endpoint(*server)
+    return encode.connection(
+        ident.encode(), *ends, *plain, [encode.tunnel(*each) for each in tunnels]
+    )
 
 
 @quick
@@ -149,12 +152,19 @@ def ledger_of(made: Any) -> pb.HalfLedger:
 @given(texts, st.integers(0, 2**64 - 1), st.integers(0, 5), ledgers, ledgers)
 def test_connection_end(ident: str, closed: int, how: Any, client: Any, server: Any) -> None:
     encoded = encode.connection_end(
-        ident, closed, how, encode.half_ledger(*client), encode.half_ledger(*server)
+        ident.encode(), closed, how, encode.half_ledger(*client), encode.half_ledger(*server)
     )
     wanted = pb.ConnectionEnd(
         id=ident, closed_at_ns=closed, how=how, client=ledger_of(client), server=ledger_of(server)
     )
     assert encoded == wanted.SerializeToString()
+
+
+@quick
+@given(st.integers(1, 2**63 - 1))
+def test_whole_half_ledger(size: int) -> None:
+    wanted = pb.HalfLedger(payload_bytes=size, delivered_bytes=size, message_bytes=size)
+    assert encode.whole_half_ledger(size) == wanted.SerializeToString()
 
 
 requests = st.builds(
@@ -210,6 +220,11 @@ def test_exchange(
         None if response is None else cut(response),
         [each.SerializeToString() for each in violated],
     )
+    if request is not None and response is not None and not (interim or violated):
+        messages = request.SerializeToString(), response.SerializeToString()
+        identity = encode.delimited(2, encoded_connection(connection)), ordinal, role
+        whole, whole_size = encode.answered_exchange(ident.encode(), *identity, *messages)
+        assert (b"".join(whole), whole_size) == (b"".join(parts), size)
     wanted = pb.Exchange(
         id=ident,
         connection=connection_of(connection),

@@ -32,7 +32,7 @@ class Pipeline:
     ) -> None:
         self.ledger = Ledger()
         self.source = source
-        self.sections = Sections(max_content_bytes=max_content_bytes)
+        self.sections = Sections(max_content_bytes=max_content_bytes, learning=fast)
         self.traffic = Traffic()
         self.max_content_bytes = max_content_bytes
         self._services = tuple(services)

@@ -166,9 +166,9 @@ class ContentReader:
         try:
             while True:
                 if self._at is _At.SIZE:
-                    end = data.find(b"\n", pos)
+                    end = data.find(b"\n", pos, pos + MAX_CHUNK_LINE)
                     if end < 0:
-                        return Progress.LOST if size - pos > MAX_CHUNK_LINE else Progress.MORE
+                        return Progress.LOST if size - pos >= MAX_CHUNK_LINE else Progress.MORE
                     line_end = end - 1 if end > pos and data[end - 1] == 0x0D else end
                     length, code = chunk_size(data[pos:line_end])
                     if code or line_end == end:
@@ -198,7 +198,8 @@ class ContentReader:
                     elif size - pos < 2 and data[pos:] in (b"", b"\r"):
                         return Progress.MORE
                     else:
-                        shown = data[pos : pos + 80].decode("latin-1")
+                        # No more than decided it, whatever else is readable already.
+                        shown = data[pos : pos + 1 + (data[pos] == 0x0D)].decode("latin-1")
                         self.violations.append(("chunk-without-line-end", shown))
                         return Progress.LOST
                     self._at = _At.SIZE
@@ -209,9 +210,9 @@ class ContentReader:
                     if data.startswith(b"\n", pos):
                         pos += 1
                         return Progress.DONE
-                    end_of_trailers = grammar.HEAD_END.search(data, pos)
+                    end_of_trailers = grammar.HEAD_END.search(data, pos, pos + MAX_TRAILERS)
                     if end_of_trailers is None:
-                        return Progress.LOST if size - pos > MAX_TRAILERS else Progress.MORE
+                        return Progress.LOST if size - pos >= MAX_TRAILERS else Progress.MORE
                     self.trailers = data[pos : end_of_trailers.start() + 1]
                     pos = end_of_trailers.end()
                     return Progress.DONE

@@ -32,12 +32,15 @@ _EMPTY_LINES = b"\r\n"
 class Sections:
     """The section readers that all connections of one program share, with their dictionaries."""
 
-    def __init__(self, scheme: bytes = b"http", max_content_bytes: int = MAX_CONTENT) -> None:
+    def __init__(
+        self, scheme: bytes = b"http", max_content_bytes: int = MAX_CONTENT, learning: bool = True
+    ) -> None:
+        """`learning`: heads of a shape that comes again are read by templates."""
         self.request = SectionReader(encode.REQUEST_FIELD, scheme)
         self.request_trailer = SectionReader(encode.REQUEST_TRAILER)
-        self.request_heads = HeadTemplates(distinct=5)
+        self.request_heads = HeadTemplates(5, learning)
         self.response = SectionReader(encode.RESPONSE_FIELD)
-        self.response_heads = HeadTemplates(distinct=12)
+        self.response_heads = HeadTemplates(12, learning)
         self.plain_requests = PlainReader(self.request_heads, REQUEST_CONTENT, max_content_bytes)
         self.plain_responses = PlainReader(self.response_heads, RESPONSE_CONTENT, max_content_bytes)
         self.response_trailer = SectionReader(encode.RESPONSE_TRAILER)
@@ -281,10 +284,11 @@ class Reader:
             queue.pos = pos
         # Three bytes of the end of the head may have been there before.
         unscanned = max(pos, self._scanned_to - queue.base - 3)
-        end = data.find(b"\r\n\r\n", unscanned)
-        found = grammar.HEAD_END.search(data, unscanned, end + 4 if end >= 0 else len(data))
+        limit = min(pos + MAX_HEAD, len(data))
+        end = data.find(b"\r\n\r\n", unscanned, limit)
+        found = grammar.HEAD_END.search(data, unscanned, end + 4 if end >= 0 else limit)
         if found is None:
-            self._scanned_to = queue.base + len(data)
+            self._scanned_to = queue.base + limit
             return None
         line_end = data.find(b"\n", pos)
         after_line = line_end + 1
@@ -307,9 +311,9 @@ class Reader:
     def _wait_for_head(self) -> bool:
         queue = self.queue
         unread = len(queue.data) - queue.pos
-        if unread > MAX_HEAD:
-            self._pass(unread, "head-too-long")
-            queue.pos = len(queue.data)
+        if unread >= MAX_HEAD:
+            self._pass(MAX_HEAD, "head-too-long")
+            queue.pos += MAX_HEAD
             self._lose("head-too-long")
             return True
         if unread and self._cannot_be_head(queue.data, queue.pos):

@@ -71,7 +71,8 @@ class RequestReader(Reader):
         before = encode.text(1, version) + encode.text(2, method)
         after = self._prefix_of(target, fields.host, method)
         head = before + encode.text(3, target) + after + fields.fields
-        if canonical and fields.plain and target[:1] == b"/" and method in _LEARNED:
+        plain = canonical and fields.plain and not (fields.transfer_coded and version == b"1.0")
+        if plain and target[:1] == b"/" and method in _LEARNED:
             first = request_line(method, target, version, before, after)
             lines = [first, *self._sections.request.lines(data[section_start : end - 2])]
             of_content = framing.of_request(fields, version)

@@ -148,9 +148,13 @@ the content or -1."""
 class HeadTemplates:
     """All templates of one direction, for all connections; bounded, and emptied when full."""
 
-    def __init__(self, distinct: int) -> None:
-        """`distinct`: how many bytes at the beginning of a head tell most shapes apart."""
+    def __init__(self, distinct: int, learning: bool = True) -> None:
+        """`distinct`: how many bytes at the beginning of a head tell most shapes apart.
+
+        Without `learning` there are none, and every head is read line by line.
+        """
         self._distinct = distinct
+        self._learning = learning
         self._shapes: dict[tuple[bytes, ...], HeadTemplate] = {}
         self._alike: dict[tuple[bytes, int, bytes], list[HeadTemplate]] = {}
         self._latest: dict[bytes, HeadTemplate] = {}
@@ -187,6 +191,8 @@ class HeadTemplates:
         length: int,
     ) -> None:  # fmt: skip
         """Takes a head without anything to remark, which `read` did not know."""
+        if not self._learning:
+            return
         shape = tuple(line.start + b"\0" + line.end if line.pattern else line.raw for line in lines)
         template = self._shapes.get(shape)
         if template is None:
