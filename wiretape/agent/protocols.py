@@ -19,7 +19,7 @@ from wiretape.exchange.http1 import (
     Wait,
     grammar,
 )
-from wiretape.exchange.stream import ByteQueue
+from wiretape.exchange.stream import NO_ACK, ByteQueue
 
 MESSAGE_COST = 512
 """What keeping track of a message takes, beside its encoded bytes."""
@@ -141,6 +141,10 @@ class HttpConversation:
                 self.requests.go_on()
 
     def request_of(self, response_start: int, raw_ack: int) -> Message | Wait | None:
+        if raw_ack == NO_ACK:
+            # No receiver takes such a segment (RFC 9293 §3.10.7.4), and nothing tells its place.
+            self._sure = False
+            return None
         ack = self._offset(self._client, raw_ack)
         requests, pending = self.requests, self.pending
         if self.responses.lost_end >= self._answered_end:
@@ -155,7 +159,9 @@ class HttpConversation:
 
     def acknowledged(self) -> tuple[int, int]:
         client = self._client
-        if not (self._sure and client.started) or self.responses.lost_end >= self._answered_end:
+        if not (self._sure and client.started) or self.responses.queue.unacknowledging:
+            return -1, 0
+        if self.responses.lost_end >= self._answered_end:
             return -1, 0
         return client.next, client.next_seq
 

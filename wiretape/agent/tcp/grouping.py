@@ -57,7 +57,8 @@ class Flows:
         )  # fmt: skip
         halves = np.arange(2 * self.count + 1)
         crooked = np.zeros(self.count, bool)
-        crooked[flow[(missing > 0) | (flags & RST != 0)]] = True
+        unacknowledging = (length > 0) & (flags & ACK == 0)
+        crooked[flow[(missing > 0) | (flags & RST != 0) | unacknowledging]] = True
 
         numbered = np.flatnonzero((length > 0) | (missing > 0) | (flags & (SYN | FIN) != 0))
         numbered = numbered[np.argsort(half[numbered], kind="stable")]
