@@ -149,12 +149,16 @@ class HttpConversation:
         requests, pending = self.requests, self.pending
         if self.responses.lost_end >= self._answered_end:
             self._sure = False
-        if not self._sure or (pending and pending[0].after_loss):
-            if ack > requests.position and not requests.finished:
+        unsure = not self._sure or (bool(pending) and pending[0].after_loss)
+        if (unsure or not pending) and ack > requests.position:
+            if not requests.finished:
                 return WAIT
+            # It has waited for bytes that never came, up to the end.
+            self._floor = max(self._floor, requests.queue.closed_packet)
+        if unsure:
             return self._request_after_loss(response_start, ack)
         if not pending:
-            return WAIT if ack > requests.position and not requests.finished else None
+            return None
         return None if 0 <= ack <= pending[0].start else pending[0]
 
     def acknowledged(self) -> tuple[int, int]:

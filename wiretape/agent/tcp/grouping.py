@@ -91,6 +91,11 @@ class Flows:
         acks = segments.ack[acknowledging].astype(np.int64)
         last_ack[half[acknowledging]] = acks  # the last one stays
         self.half_ack: list[int] = last_ack.tolist()
+        # An acknowledgment before the SYN that it names: that SYN may begin another connection.
+        first_ack = np.full(2 * self.count, len(flags), np.int64)
+        first_ack[half[acknowledging[::-1]]] = acknowledging[::-1]
+        opens = heads[flags[heads] & SYN != 0]
+        crooked[flow[opens[first_ack[half[opens] ^ 1] < opens]]] = True
         newer = (acks - last_ack[half[acknowledging]]).astype(np.int32) > 0
         crooked[flow[acknowledging[newer]]] = True
         slow = acknowledging[span_ns[flow[acknowledging]] >= ACKNOWLEDGED_HOLE_NS]

@@ -187,7 +187,8 @@ class Reader:
         if progress is Progress.DONE:
             self._finish(True)
         else:
-            self._finish(False)
+            judged = queue.segment(queue.base + content.judged)
+            self._finish(False, queue.packets[judged])
             self._lose("after-broken-framing")
         return True
 
@@ -265,8 +266,9 @@ class Reader:
             queue.pos = pos
         # Three bytes of the end of the head may have been there before.
         unscanned = max(pos, self._scanned_to - queue.base - 3)
-        end = data.find(b"\r\n\r\n", unscanned)
-        found = grammar.HEAD_END.search(data, unscanned, end + 4 if end >= 0 else len(data))
+        longest = min(pos + MAX_HEAD, len(data))
+        end = data.find(b"\r\n\r\n", unscanned, longest)
+        found = grammar.HEAD_END.search(data, unscanned, end + 4 if end >= 0 else longest)
         if found is None:
             self._scanned_to = queue.base + len(data)
             return None
@@ -291,13 +293,15 @@ class Reader:
     def _wait_for_head(self) -> bool:
         queue = self.queue
         unread = len(queue.data) - queue.pos
-        if unread > MAX_HEAD:
-            self._pass(unread, "head-too-long")
-            queue.pos = len(queue.data)
-            self._lose("head-too-long")
-            return True
         if unread and self._cannot_be_head(queue.data, queue.pos):
             self._lose(self._foreign(queue.data, queue.pos))
+            return True
+        if unread > MAX_HEAD:
+            # The next message is looked for behind the segment that makes it too long.
+            stop = queue.ends[queue.segment(queue.offset + MAX_HEAD)] - queue.base
+            self._pass(stop - queue.pos, "head-too-long")
+            queue.pos = stop
+            self._lose("head-too-long")
             return True
         if queue.pull():
             return True
