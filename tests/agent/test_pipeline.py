@@ -21,6 +21,7 @@ from tcp_traffic import (
     SYN,
     Peers,
     Segment,
+    raw_batch,
     run,
     run_all_ways,
 )
@@ -390,6 +391,35 @@ def test_times_may_go_back(capture: list[Segment], random: Any) -> None:
     run_all_ways(shaken, splits=((1,), (0,)))
 
 
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(faulty_captures(), st.data())
+def test_damaged_packets_are_counted_and_the_same_for_all_batches(
+    capture: list[Segment], data: st.DataObject
+) -> None:
+    """Any byte may be another one, in headers too; each packet is still accounted for."""
+    frames = [s.frame for s in capture]
+    for _ in range(data.draw(st.integers(0, 6)) if frames else 0):
+        at = data.draw(st.integers(0, len(frames) - 1))
+        place = data.draw(st.integers(0, min(len(frames[at]), 80) - 1))
+        value = data.draw(st.sampled_from([0, 1, 0x40, 0x7F, 0x80, 0xFF]))
+        frames[at] = frames[at][:place] + bytes((value,)) + frames[at][place + 1 :]
+    times = [s.at_ns for s in capture]
+    seen = []
+    for size in (1, 4, max(len(frames), 1)):
+        for fast in (True, False):
+            pipeline = Pipeline("pcap", 1 << 20, (), fast)
+            records: list[tuple[int, bytes]] = []
+            for first in range(0, len(frames), size):
+                part = slice(first, first + size)
+                fed = pipeline.feed(raw_batch(frames[part], first, times[part]))
+                records += [(r[1], b"".join(r[2])) for r in fed]
+            records += [(r[1], b"".join(r[2])) for r in pipeline.close()]
+            assert pipeline.ledger.faults() == []
+            assert pipeline.ledger.packets == len(frames)
+            seen.append(records)
+    assert all(records == seen[0] for records in seen)
+
+
 # -- real traffic
 
 
@@ -476,6 +506,23 @@ def test_role_of_calls_whose_answer_came_first() -> None:
     segments = [*inbound.sent[:first], *outbound.sent, *inbound.sent[first:]]
     result = run_all_ways(segments, [parse_service(":80")])
     assert sorted(e.role for e in result.exchanges) == [pb.ROLE_INBOUND, pb.ROLE_OUTBOUND]
+
+
+def test_response_that_acknowledges_nothing_is_paired_with_nobody() -> None:
+    """What its sender had by then is not known; nor is its place where its request came later."""
+    answer = Segment(SERVER, CLIENT, 5000, 1057, SYN, response(1), BEGIN_NS)
+    asked = Segment(CLIENT, SERVER, 1001, 5001, PSH | ACK, request(0), BEGIN_NS + MS)
+    result = run_all_ways([answer, asked])
+    assert paired(result.exchanges) == [("", "1"), ("0", "")]
+
+
+def test_a_stream_without_a_method_is_no_http_from_its_beginning() -> None:
+    """Whether its first line came whole with it, or much later."""
+    peers = Peers()
+    peers.open()
+    peers.ask(b"c" * 188 + request(0), 64)
+    result = run_all_ways(peers.sent)
+    assert [e.http.request.method for e in result.exchanges] == []
 
 
 def test_request_line_cut_over_two_batches_midstream() -> None:

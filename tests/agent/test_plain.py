@@ -60,6 +60,8 @@ RESPONSES = {
     "no length": b"HTTP/1.1 200 OK\r\nX-Id: %d\r\n\r\nall that follows",
     "too long": b"HTTP/1.1 200 OK\r\nX-Id: %d\r\nContent-Length: 999\r\n\r\nshort",
     "length of another kind": b"HTTP/1.1 200 OK\r\nX-Id: %d\r\nContent-Length: +2\r\n\r\nok",
+    "very long value": b"HTTP/1.1 200 OK\r\nX-Id: %d" + b"0" * 5000 + b"\r\nContent-Length: 2"
+    b"\r\n\r\nok",
     "large": b"HTTP/1.1 200 OK\r\nX-Id: %d\r\nContent-Length: 70000\r\n\r\n" + bytes(70_000),
 }
 

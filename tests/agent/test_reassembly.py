@@ -142,6 +142,65 @@ def test_snapped_segments(sent: list[Piece], isn: int) -> None:
     sums_hold(half)
 
 
+@dataclass(frozen=True)
+class Forged(Piece):
+    """A piece with other bytes at some places."""
+
+    places: frozenset[int] = frozenset()
+
+    @property
+    def payload(self) -> bytes:
+        return bytes(
+            byte ^ 0x80 if at in self.places else byte
+            for at, byte in enumerate(super().payload, self.start)
+        )
+
+
+@settings(max_examples=400, deadline=None)
+@given(pieces(), isns, st.lists(st.frozensets(st.integers(0, SIZE - 1)), min_size=20))
+def test_other_bytes_are_conflicts_and_the_first_are_delivered(
+    sent: list[Piece], isn: int, places: list[frozenset[int]]
+) -> None:
+    """A captured byte is compared with the first one of its place, if that was captured."""
+    forged = [
+        Forged(p.start, p.stop, p.captured, changed)
+        for p, changed in zip(sent, places, strict=False)
+    ]
+    cells: list[int | str | None] = [None] * SIZE
+    conflicting = 0
+    for piece in forged:
+        for at in range(piece.start, piece.stop):
+            byte = piece.payload[at - piece.start] if at < piece.start + piece.captured else None
+            if cells[at] is None:
+                cells[at] = "snaplen" if byte is None else byte
+            elif byte is not None and isinstance(cells[at], int):
+                conflicting += byte != cells[at]
+    known = max((at for at, cell in enumerate(cells) if cell is not None), default=-1)
+    half = feed(forged, isn)
+    assert delivered(half) == ["lost" if c is None else c for c in cells[: known + 1]]
+    assert half.conflicting_bytes == conflicting
+    assert half.conflicting_bytes <= half.retransmitted_bytes + half.overlapping_bytes
+    for one in half.conflicts:
+        assert one.first != one.other
+        assert len(one.first) == len(one.other) == one.length
+    sums_hold(half)
+
+
+@settings(max_examples=300, deadline=None)
+@given(pieces(snapped=False), isns, st.integers(0, SIZE - 1))
+def test_a_stream_that_began_before_the_capture(sent: list[Piece], isn: int, begin: int) -> None:
+    """What the first segment seen begins with is offset 0; older bytes come too late."""
+    half = HalfConnection()
+    half.start((isn + begin) % MODULUS)
+    oracle = Oracle()
+    for number, piece in enumerate(sent):
+        oracle.take(piece)
+        half.segment((isn + piece.start) % MODULUS, piece.payload, 0, 0, 0, number, 0)
+    half.flush(len(sent), 0)
+    assert delivered(half) == oracle.outcome()[begin:]
+    sums_hold(half)
+
+
 @settings(max_examples=200, deadline=None)
 @given(pieces(snapped=False), isns, st.lists(st.integers(0, SIZE), max_size=20))
 def test_acknowledgments_add_what_was_never_seen_at_the_end(

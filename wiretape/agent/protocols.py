@@ -20,7 +20,7 @@ from wiretape.exchange.http1 import (
     Wait,
     grammar,
 )
-from wiretape.exchange.stream import ByteQueue
+from wiretape.exchange.stream import NO_ACK, ByteQueue
 
 MESSAGE_COST = 512
 """What keeping track of a message takes, beside its encoded bytes."""
@@ -112,7 +112,7 @@ class HttpConversation:
             return
         if self._early is not None or self._interim or self._recorder.conflicted:
             return
-        if answering.lost_end >= self._answered_end:
+        if answering.lost_end >= self._answered_end or answers.unacknowledging:
             return
         asked.pull_all()
         if asked.pos >= len(asked.data) or asked.offset == asking.lost_end:
@@ -182,16 +182,24 @@ class HttpConversation:
                 self.requests.go_on()
 
     def request_of(self, response_start: int, raw_ack: int) -> Message | Wait | None:
+        if raw_ack == NO_ACK:
+            # No receiver takes such a segment (RFC 9293 §3.10.7.4), and nothing tells its place.
+            self._sure = False
+            return None
         ack = self._offset(self._client, raw_ack)
         requests, pending = self.requests, self.pending
         if self.responses.lost_end >= self._answered_end:
             self._sure = False
-        if not self._sure or (pending and pending[0].after_loss):
-            if ack > requests.position and not requests.finished:
+        unsure = not self._sure or (bool(pending) and pending[0].after_loss)
+        if (unsure or not pending) and ack > requests.position:
+            if not requests.finished:
                 return WAIT
+            # It has waited for bytes that never came, up to the end.
+            self._floor = max(self._floor, requests.queue.closed_packet)
+        if unsure:
             return self._request_after_loss(response_start, ack)
         if not pending:
-            return WAIT if ack > requests.position and not requests.finished else None
+            return None
         return None if 0 <= ack <= pending[0].start else pending[0]
 
     @staticmethod

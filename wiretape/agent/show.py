@@ -18,6 +18,8 @@ from wiretape.exchange.v1 import exchange_pb2 as pb
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _MAX_SHOWN = 64 << 10
+_MAX_DECODED = 64 << 20
+"""A content that decodes to more is shown as it was sent, with a note."""
 
 
 def write_exchanges(
@@ -125,7 +127,7 @@ def _decoded(message: pb.HttpRequest | pb.HttpResponse) -> tuple[bytes, str]:
     """Content with its codings undone, and a note where that could not be."""
     codings = field_value(message.fields, b"content-encoding")
     try:
-        return decode_content(message.content.data, codings), ""
+        return decode_content(message.content.data, codings, _MAX_DECODED), ""
     except ContentError as error:
         return message.content.data, f", {_printable(str(error))}"
 
@@ -215,7 +217,7 @@ def _har_request(request: pb.HttpRequest) -> dict[str, object]:
 
 
 def _har_response(response: pb.HttpResponse) -> dict[str, object]:
-    data, _ = _decoded(response)
+    data, note = _decoded(response)
     return {
         "status": response.status,
         "statusText": _text(response.reason),
@@ -226,7 +228,8 @@ def _har_response(response: pb.HttpResponse) -> dict[str, object]:
             "size": len(data),
             "mimeType": _text(field_value(response.fields, b"content-type")),
         }
-        | (_har_text(data) if data else {}),
+        | (_har_text(data) if data else {})
+        | ({"comment": note[2:]} if note else {}),
         "redirectURL": _text(field_value(response.fields, b"location")),
         "headersSize": len(response_head(response)),
         "bodySize": response.content.length,

@@ -6,13 +6,19 @@ A recording keeps contents as they were sent; this is for showing and comparing 
 import zlib
 from collections.abc import Callable, Iterable
 
+import brotli
 import zstandard
 
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
 MAX_DECODED = 256 << 20
-_ZSTD_STEP = 4096
-"""Bytes decompressed at once, which bounds what comes out before the limit is noticed."""
+MAX_CODINGS = 8
+_STEP = 4096
+"""Bytes decoded at once: this bounds what comes out before the limit is noticed, and what is copied
+where a content has thousands of members."""
+_BROTLI_OUT = 1 << 16
+_ZSTD_STEP = 128
+"""Four bytes may stand for a block of 128 KiB (RFC 8878 §3.1.1.2)."""
 
 
 class ContentError(Exception):
@@ -37,7 +43,10 @@ def decode_content(data: bytes, codings: bytes | str, limit: int = MAX_DECODED) 
     if isinstance(codings, str):
         codings = codings.encode("latin-1")
     names = [coding.strip().lower() for coding in codings.split(b",")]
-    for name in reversed([n for n in names if n and n != b"identity"]):
+    names = [n for n in names if n and n != b"identity"]
+    if len(names) > MAX_CODINGS:
+        raise ContentError(f"has {len(names)} content codings")
+    for name in reversed(names):
         decode = _DECODERS.get(name)
         if decode is None:
             raise ContentError(f"unknown content coding {name.decode('latin-1')!r}")
@@ -48,19 +57,23 @@ def decode_content(data: bytes, codings: bytes | str, limit: int = MAX_DECODED) 
 def _inflate(data: bytes, limit: int, window: int) -> bytes:
     """One or more zlib or gzip members; trailing zero bytes are padding."""
     out: list[bytes] = []
-    while data.rstrip(b"\0") or not out:
+    end = len(data.rstrip(b"\0"))
+    position = 0
+    while position < end or not out:
         decoder = zlib.decompressobj(window)
-        try:
-            piece = decoder.decompress(data, limit + 1)
-        except zlib.error as error:
-            raise ContentError(str(error)) from error
-        limit -= len(piece)
-        if limit < 0 or decoder.unconsumed_tail:
-            raise _TooLongError
-        if not decoder.eof:
-            raise ContentError("ends in the middle")
-        out.append(piece)
-        data = decoder.unused_data
+        while not decoder.eof:
+            if position >= len(data):
+                raise ContentError("ends in the middle")
+            try:
+                piece = decoder.decompress(data[position : position + _STEP], limit + 1)
+            except zlib.error as error:
+                raise ContentError(str(error)) from error
+            position += _STEP
+            limit -= len(piece)
+            if limit < 0 or decoder.unconsumed_tail:
+                raise _TooLongError
+            out.append(piece)
+        position = min(position, len(data)) - len(decoder.unused_data)
     return b"".join(out)
 
 
@@ -76,6 +89,31 @@ def _deflate(data: bytes, limit: int) -> bytes:
         raise
     except ContentError:
         return _inflate(data, limit, -15)
+
+
+def _brotli(data: bytes, limit: int) -> bytes:
+    """One stream (RFC 7932)."""
+    decoder = brotli.Decompressor()
+    out: list[bytes] = []
+    position = 0
+    try:
+        while not decoder.is_finished():
+            fed = b""
+            if decoder.can_accept_more_data():
+                if position >= len(data):
+                    raise ContentError("ends in the middle")
+                fed = data[position : position + _STEP]
+                position += _STEP
+            piece = decoder.process(fed, output_buffer_limit=_BROTLI_OUT)
+            limit -= len(piece)
+            if limit < 0:
+                raise _TooLongError
+            out.append(piece)
+    except brotli.error as error:
+        raise ContentError(str(error)) from error
+    if position < len(data):
+        raise ContentError("bytes follow its end")
+    return b"".join(out)
 
 
 def _zstd(data: bytes, limit: int) -> bytes:
@@ -105,5 +143,6 @@ _DECODERS: dict[bytes, Callable[[bytes, int], bytes]] = {
     b"gzip": _gzip,
     b"x-gzip": _gzip,
     b"deflate": _deflate,
+    b"br": _brotli,
     b"zstd": _zstd,
 }

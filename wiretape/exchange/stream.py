@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+NO_ACK = -2
+"""Stands for the acknowledgment number of a segment that has none."""
+
 
 class Run(NamedTuple):
     """Consecutive bytes with the segments they came in; columns have one entry a segment.
 
     `packets` number the packets of the capture from 0: the one that carried the segment, or the one
     that made it deliverable where it had waited for others. `acks` are the raw acknowledgment
-    numbers, empty for a source that has none.
+    numbers, NO_ACK for a segment without one; empty for a source that has none.
     """
 
     offset: int
@@ -74,7 +77,7 @@ class ByteQueue(Readable):
     """
 
     __slots__ = (
-        "_ahead", "closed_packet", "end", "holes_taken",
+        "_ahead", "closed_packet", "end", "holes_taken", "unacknowledging",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -93,6 +96,8 @@ class ByteQueue(Readable):
         self._ahead: deque[Run | Hole] = deque()
         self.closed_packet = -1
         """The packet that ended the stream; -1 while it is open."""
+        self.unacknowledging = False
+        """Some segment came with NO_ACK."""
 
     @property
     def offset(self) -> int:

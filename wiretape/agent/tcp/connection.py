@@ -12,7 +12,7 @@ from wiretape.agent.tcp.identity import NOBODY, Endpoints, Identity, identify
 from wiretape.agent.tcp.memory import Traffic
 from wiretape.exchange import encode
 from wiretape.exchange.http1 import Message, Reader, Sections
-from wiretape.exchange.stream import ByteQueue
+from wiretape.exchange.stream import NO_ACK, ByteQueue
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
 RESET_LINGER_NS = 1_000_000_000
@@ -189,7 +189,8 @@ class Connection:
         if flags & ACK and not peer.started:
             peer.start(ack)
         if payload or missing > 0:
-            half.segment(seq, payload, missing, at_ns, ack, packet, clock)
+            number = ack if flags & ACK else NO_ACK
+            half.segment(seq, payload, missing, at_ns, number, packet, clock)
             if half.conflicts:
                 self.conflicted = True
         if flags & FIN:

@@ -54,7 +54,8 @@ class Flows:
         )  # fmt: skip
         halves = np.arange(2 * self.count + 1)
         crooked = np.zeros(self.count, bool)
-        crooked[flow[(missing > 0) | (flags & RST != 0)]] = True
+        unacknowledging = (length > 0) & (flags & ACK == 0)
+        crooked[flow[(missing > 0) | (flags & RST != 0) | unacknowledging]] = True
 
         numbered = np.flatnonzero((length > 0) | (missing > 0) | (flags & (SYN | FIN) != 0))
         numbered = numbered[np.argsort(half[numbered], kind="stable")]
@@ -88,6 +89,11 @@ class Flows:
         acks = segments.ack[acknowledging].astype(np.int64)
         last_ack[half[acknowledging]] = acks  # the last one stays
         self.half_ack: list[int] = last_ack.tolist()
+        # An acknowledgment before the SYN that it names: that SYN may begin another connection.
+        first_ack = np.full(2 * self.count, len(flags), np.int64)
+        first_ack[half[acknowledging[::-1]]] = acknowledging[::-1]
+        opens = heads[flags[heads] & SYN != 0]
+        crooked[flow[opens[first_ack[half[opens] ^ 1] < opens]]] = True
         newer = (acks - last_ack[half[acknowledging]]).astype(np.int32) > 0
         crooked[flow[acknowledging[newer]]] = True
         slow = acknowledging[span_ns[flow[acknowledging]] >= ACKNOWLEDGED_HOLE_NS]

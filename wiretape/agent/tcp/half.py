@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from wiretape.agent.tcp.conflict import MAX_CONFLICTS, Conflict, differing
-from wiretape.exchange.stream import ByteQueue, Hole, Run
+from wiretape.exchange.stream import NO_ACK, ByteQueue, Hole, Run
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
 LOST, SNAPLEN = int(pb.Gap.LOST), int(pb.Gap.SNAPLEN)
@@ -276,6 +276,7 @@ class HalfConnection:
                 self.next, segment.payload, (size,), (segment.at_ns,), (segment.ack,), (packet,)
             )
             self.queue.add(run)
+            self.queue.unacknowledging |= segment.ack == NO_ACK
             self._recent.append(run)
             self.next += size
             self.next_seq = (self.next_seq + size) % _MODULUS

@@ -39,7 +39,7 @@ class ContentReader:
 
     __slots__ = (
         "_at", "_chunks", "_evicted", "_gaps", "_kept", "_left", "_max", "_offset", "_parts",
-        "framing", "trailers", "violations",
+        "framing", "judged", "trailers", "violations",
     )  # fmt: skip
 
     def __init__(self, max_content_bytes: int) -> None:
@@ -59,6 +59,8 @@ class ContentReader:
         self._gaps: list[tuple[int, int, int]] = []
         self._chunks: list[int] = []
         self.trailers = b""
+        self.judged = 0
+        """Index of the byte that showed that the framing is broken."""
         self.violations: list[tuple[str, str]] = []
 
     @property
@@ -168,13 +170,15 @@ class ContentReader:
                 if self._at is _At.SIZE:
                     end = data.find(b"\n", pos, pos + MAX_CHUNK_LINE)
                     if end < 0:
-                        return Progress.LOST if size - pos >= MAX_CHUNK_LINE else Progress.MORE
+                        self.judged = pos + MAX_CHUNK_LINE
+                        return Progress.LOST if size > self.judged else Progress.MORE
                     line_end = end - 1 if end > pos and data[end - 1] == 0x0D else end
                     length, code = chunk_size(data[pos:line_end])
                     if code or line_end == end:
                         shown = data[pos : min(line_end, pos + 80)].decode("latin-1")
                         self.violations.append((code or "bare-lf", shown))
                     if length < 0:
+                        self.judged = end
                         return Progress.LOST
                     pos = end + 1
                     self._left = length
@@ -198,8 +202,8 @@ class ContentReader:
                     elif size - pos < 2 and data[pos:] in (b"", b"\r"):
                         return Progress.MORE
                     else:
-                        # No more than decided it, whatever else is readable already.
-                        shown = data[pos : pos + 1 + (data[pos] == 0x0D)].decode("latin-1")
+                        self.judged = pos + data.startswith(b"\r", pos)
+                        shown = data[pos : self.judged + 1].decode("latin-1")
                         self.violations.append(("chunk-without-line-end", shown))
                         return Progress.LOST
                     self._at = _At.SIZE
@@ -212,7 +216,8 @@ class ContentReader:
                         return Progress.DONE
                     end_of_trailers = grammar.HEAD_END.search(data, pos, pos + MAX_TRAILERS)
                     if end_of_trailers is None:
-                        return Progress.LOST if size - pos >= MAX_TRAILERS else Progress.MORE
+                        self.judged = pos + MAX_TRAILERS
+                        return Progress.LOST if size > self.judged else Progress.MORE
                     self.trailers = data[pos : end_of_trailers.start() + 1]
                     pos = end_of_trailers.end()
                     return Progress.DONE

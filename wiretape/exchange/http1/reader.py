@@ -206,7 +206,8 @@ class Reader:
         if progress is Progress.DONE:
             self._finish(True)
         else:
-            self._finish(False)
+            judged = queue.segment(queue.base + content.judged)
+            self._finish(False, queue.packets[judged])
             self._lose("after-broken-framing")
         return True
 
@@ -311,13 +312,15 @@ class Reader:
     def _wait_for_head(self) -> bool:
         queue = self.queue
         unread = len(queue.data) - queue.pos
-        if unread >= MAX_HEAD:
-            self._pass(MAX_HEAD, "head-too-long")
-            queue.pos += MAX_HEAD
-            self._lose("head-too-long")
-            return True
         if unread and self._cannot_be_head(queue.data, queue.pos):
             self._lose(self._foreign(queue.data, queue.pos))
+            return True
+        if unread > MAX_HEAD:
+            # The next message is looked for behind the segment that makes it too long.
+            stop = queue.ends[queue.segment(queue.offset + MAX_HEAD)] - queue.base
+            self._pass(stop - queue.pos, "head-too-long")
+            queue.pos = stop
+            self._lose("head-too-long")
             return True
         if queue.pull():
             return True

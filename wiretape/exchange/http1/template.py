@@ -168,11 +168,14 @@ class HeadTemplates:
             template = self._search(begin, data, pos)
             if template is None or (found := template.match(data, pos)) is None:
                 return None
+        end = found.end()
+        if end - pos > MAX_HEAD:
+            return None
         values = found.groups()
         sizes = tuple(map(len, values))
         layout = template.layouts.get(sizes) or template.layout(sizes)
         length = int(values[template.length_at]) if template.length_at >= 0 else template.length
-        return template, layout % values, found.end(), length
+        return template, layout % values, end, length
 
     def _search(self, begin: bytes, data: bytes, pos: int) -> HeadTemplate | None:
         end = data.find(b"\r\n\r\n", pos, pos + MAX_HEAD)
