@@ -353,6 +353,7 @@ class _PcapngWalker:
             wire=np.maximum(wire, captured),
             at_ns=at_ns,
             link_type=columns[interface, 0].astype(np.int32),
+            interface=interface,
         )
 
     def _at_ns(self, interface: I64, high: I64, low: I64) -> I64:
