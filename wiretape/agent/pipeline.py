@@ -65,6 +65,8 @@ class Pipeline:
 
     def close(self) -> list[Record]:
         """The capture is over; the records of what was still open."""
+        self._decoder.fragments.close()
+        self.ledger.incomplete_datagrams = self._decoder.fragments.incomplete
         self._table.close()
         return self._finished()
 
