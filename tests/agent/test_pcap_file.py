@@ -3,6 +3,8 @@
 import gzip
 import io
 import os
+import threading
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -179,6 +181,8 @@ def test_compressed(tmp_path: Path, batch_bytes: int) -> None:
     forms = {
         "gzip": gzip.compress(plain),
         "two members": gzip.compress(plain[:half]) + gzip.compress(plain[half:]),
+        "padded": gzip.compress(plain) + bytes(500),
+        "members of nothing": gzip.compress(b"") + gzip.compress(plain) + gzip.compress(b""),
         "zstd": zstandard.compress(plain),
         "two frames": zstandard.compress(plain[:half]) + zstandard.compress(plain[half:]),
         "gzip of pcapng": gzip.compress(mixed_capture()[0]),
@@ -200,6 +204,60 @@ def test_standard_input(tmp_path: Path) -> None:
     finally:
         os.dup2(before, 0)
         os.close(before)
+
+
+@pytest.mark.parametrize("compressed", [None, "gzip", "zstd"])
+def test_what_grows_is_read_as_it_comes(compressed: str | None) -> None:
+    """A batch for what there is, not for a full buffer."""
+    compressor: Any = {
+        "gzip": zlib.compressobj(wbits=31), "zstd": zstandard.ZstdCompressor().compressobj(),
+    }.get(compressed or "")  # fmt: skip
+    flush = zlib.Z_SYNC_FLUSH if compressed == "gzip" else zstandard.COMPRESSOBJ_FLUSH_BLOCK
+
+    def send(data: bytes) -> None:
+        data = compressor.compress(data) + compressor.flush(flush) if compressor else data
+        os.write(write_end, data)
+
+    read, write_end = os.pipe()
+    before = os.dup(0)
+    try:
+        os.dup2(read, 0)
+        os.close(read)
+        parts = [pcap(SEGMENTS[:2]), *(pcap([s])[24:] for s in SEGMENTS[2:5])]
+        send(parts[0])
+        with open_capture("-") as capture:
+            batches = capture.batches()
+            packets = 0
+            for count, part in enumerate([*parts[1:], b""], 2):
+                while packets < count:
+                    packets += len(next(batches).start)
+                    assert capture.paused
+                assert packets == count
+                send(part)
+            if compressor:
+                os.write(write_end, compressor.flush())
+            os.close(write_end)
+            assert next(batches, None) is None
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+def test_what_grows_fast_is_read_in_large_batches() -> None:
+    data = pcap(conversation(20_000))
+    read, write_end = os.pipe()
+    before = os.dup(0)
+    with os.fdopen(write_end, "wb") as stream:
+        writer = threading.Thread(target=lambda: (stream.write(data), stream.flush()))
+        try:
+            os.dup2(read, 0)
+            os.close(read)
+            writer.start()
+            with open_capture("-") as capture:
+                assert len(next(capture.batches()).start) > 5000
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
 
 
 # -- cut and damaged

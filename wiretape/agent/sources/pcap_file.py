@@ -92,6 +92,11 @@ class CaptureFile:
         """How many of them were read."""
         return self._stream.tell() if self.size is not None else self._input.base + self._input.end
 
+    @property
+    def paused(self) -> bool:
+        """Whether the next batch may take a while: the capture still grows, and slowly."""
+        return self._input.paused
+
     def close(self) -> None:
         self._stack.close()
 
