@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import struct
 import threading
 import zlib
 from collections.abc import Callable, Sequence
@@ -169,6 +170,70 @@ def mixed_capture() -> tuple[bytes, list[Packet]]:
 def test_pcapng_blocks(tmp_path: Path, batch_bytes: int) -> None:
     data, wanted = mixed_capture()
     assert packets_of(write(tmp_path, data), batch_bytes) == wanted
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("batch_bytes", [300, 1 << 16])
+def test_blocks_that_hold_no_packets(tmp_path: Path, order: str, batch_bytes: int) -> None:
+    """Secrets, names, statistics, journals, custom and unknown ones, larger than any buffer too."""
+    us = [s.at_ns // 1000 for s in SEGMENTS]
+    data = section(order) + interface(order)
+    kinds = [4, 5, 9, 10, 0x0BAD, 0x40000BAD, 0x80000001]
+    for size in (0, 7, 5000, 200_000):
+        for kind, frame, at in zip(kinds, FRAMES, us, strict=False):
+            data += block(kind, bytes(size), order) + enhanced(frame, at, order=order)
+    data += block(10, bytes(100_000), order)
+    found = packets_of(write(tmp_path, data), batch_bytes)
+    assert [p[0] for p in found] == FRAMES[: len(kinds)] * 4
+    packets, why = readable_part(write(tmp_path, data[:-50]), batch_bytes)
+    assert packets == found
+    assert why
+    assert "cut in the middle of the block" in why
+
+
+def test_section_of_a_known_length(tmp_path: Path) -> None:
+    inner = interface() + enhanced(FRAMES[0], 5)
+    head = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, len(inner))
+    data = (block(0x0A0D0D0A, head) + inner) * 2
+    assert [p[0] for p in packets_of(write(tmp_path, data))] == [FRAMES[0]] * 2
+
+
+def test_interfaces_are_told(tmp_path: Path) -> None:
+    data = section() + interface() + interface() + enhanced(FRAMES[0], 1, number=1)
+    data += obsolete(FRAMES[1], 2, 0) + simple(FRAMES[2])
+    with open_capture(str(write(tmp_path, data))) as capture:
+        (batch,) = capture.batches()
+        assert batch.interface is not None
+        assert batch.interface.tolist() == [1, 0, 0]
+
+
+def test_simple_packets_are_cut_at_the_snap_length(tmp_path: Path) -> None:
+    data = section() + interface(snap_length=60) + simple(FRAMES[5][:60], 9000)
+    assert packets_of(write(tmp_path, data)) == [(FRAMES[5][:60], 0, 9000, 1)]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_kuznetsov(tmp_path: Path, order: str) -> None:
+    """Record headers are eight bytes longer: interface number, protocol, packet type."""
+    plain = pcap(SEGMENTS, order)
+    data = (b"\x34\xcd\xb2\xa1" if order == "<" else b"\xa1\xb2\xcd\x34") + plain[4:24]
+    at = 24
+    for frame in FRAMES:
+        data += plain[at : at + 16] + struct.pack(order + "IHBx", 3, 8, 0) + frame
+        at += 16 + len(frame)
+    assert packets_of(write(tmp_path, data)) == expected(1000)
+
+
+def test_large_packets(tmp_path: Path) -> None:
+    """BIG TCP; and one that no network carries is damage."""
+    frame = FRAMES[3] + bytes(180_000)
+    good = pcap([(frame, BEGIN_NS, len(frame))] * 2)
+    assert [len(p[0]) for p in packets_of(write(tmp_path, good), 1 << 20)] == [len(frame)] * 2
+    bad = pcap([(FRAMES[0], BEGIN_NS, 0), (bytes(9 << 20), BEGIN_NS, 0)], snap_length=0x7FFFFFFF)
+    packets, why = readable_part(write(tmp_path, bad), 16 << 20)
+    assert len(packets) == 1
+    assert why
+    assert "damaged" in why
 
 
 # -- compression and standard input
