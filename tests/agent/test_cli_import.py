@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from agent_command import COMMAND, Ran, agent, ran
 from capture_files import pcap
 from tcp_traffic import Peers
 
-from wiretape.exchange.recording import read_recording
+from wiretape.exchange.recording import RecordingError, read_recording
 
 COUNT = 5
 ADVICE = "secrets included"
@@ -298,6 +299,26 @@ def test_interrupt_keeps_what_was_read(
     done = interrupted(importing, number)
     assert done.code == 130
     assert "interrupted" in done.line
+    assert targets(recording) == ALL
+
+
+def test_recording_advances_while_the_input_is_slow(
+    importing: subprocess.Popen[bytes], recording: Path
+) -> None:
+    assert importing.stdin is not None
+    importing.stdin.write(CAPTURE)
+    importing.stdin.flush()
+    until = time.monotonic() + 30
+    seen: list[str] = []
+    while seen != ALL and time.monotonic() < until:
+        time.sleep(0.1)
+        if recording.exists() and recording.stat().st_size:
+            with suppress(RecordingError):
+                seen = targets(recording)
+    assert importing.poll() is None
+    assert seen == ALL
+    importing.stdin.close()
+    assert importing.wait(60) == 0
     assert targets(recording) == ALL
 
 

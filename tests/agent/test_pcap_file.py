@@ -3,6 +3,9 @@
 import gzip
 import io
 import os
+import struct
+import threading
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -169,6 +172,70 @@ def test_pcapng_blocks(tmp_path: Path, batch_bytes: int) -> None:
     assert packets_of(write(tmp_path, data), batch_bytes) == wanted
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("batch_bytes", [300, 1 << 16])
+def test_blocks_that_hold_no_packets(tmp_path: Path, order: str, batch_bytes: int) -> None:
+    """Secrets, names, statistics, journals, custom and unknown ones, larger than any buffer too."""
+    us = [s.at_ns // 1000 for s in SEGMENTS]
+    data = section(order) + interface(order)
+    kinds = [4, 5, 9, 10, 0x0BAD, 0x40000BAD, 0x80000001]
+    for size in (0, 7, 5000, 200_000):
+        for kind, frame, at in zip(kinds, FRAMES, us, strict=False):
+            data += block(kind, bytes(size), order) + enhanced(frame, at, order=order)
+    data += block(10, bytes(100_000), order)
+    found = packets_of(write(tmp_path, data), batch_bytes)
+    assert [p[0] for p in found] == FRAMES[: len(kinds)] * 4
+    packets, why = readable_part(write(tmp_path, data[:-50]), batch_bytes)
+    assert packets == found
+    assert why
+    assert "cut in the middle of the block" in why
+
+
+def test_section_of_a_known_length(tmp_path: Path) -> None:
+    inner = interface() + enhanced(FRAMES[0], 5)
+    head = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, len(inner))
+    data = (block(0x0A0D0D0A, head) + inner) * 2
+    assert [p[0] for p in packets_of(write(tmp_path, data))] == [FRAMES[0]] * 2
+
+
+def test_interfaces_are_told(tmp_path: Path) -> None:
+    data = section() + interface() + interface() + enhanced(FRAMES[0], 1, number=1)
+    data += obsolete(FRAMES[1], 2, 0) + simple(FRAMES[2])
+    with open_capture(str(write(tmp_path, data))) as capture:
+        (batch,) = capture.batches()
+        assert batch.interface is not None
+        assert batch.interface.tolist() == [1, 0, 0]
+
+
+def test_simple_packets_are_cut_at_the_snap_length(tmp_path: Path) -> None:
+    data = section() + interface(snap_length=60) + simple(FRAMES[5][:60], 9000)
+    assert packets_of(write(tmp_path, data)) == [(FRAMES[5][:60], 0, 9000, 1)]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_kuznetsov(tmp_path: Path, order: str) -> None:
+    """Record headers are eight bytes longer: interface number, protocol, packet type."""
+    plain = pcap(SEGMENTS, order)
+    data = (b"\x34\xcd\xb2\xa1" if order == "<" else b"\xa1\xb2\xcd\x34") + plain[4:24]
+    at = 24
+    for frame in FRAMES:
+        data += plain[at : at + 16] + struct.pack(order + "IHBx", 3, 8, 0) + frame
+        at += 16 + len(frame)
+    assert packets_of(write(tmp_path, data)) == expected(1000)
+
+
+def test_large_packets(tmp_path: Path) -> None:
+    """BIG TCP; and one that no network carries is damage."""
+    frame = FRAMES[3] + bytes(180_000)
+    good = pcap([(frame, BEGIN_NS, len(frame))] * 2)
+    assert [len(p[0]) for p in packets_of(write(tmp_path, good), 1 << 20)] == [len(frame)] * 2
+    bad = pcap([(FRAMES[0], BEGIN_NS, 0), (bytes(9 << 20), BEGIN_NS, 0)], snap_length=0x7FFFFFFF)
+    packets, why = readable_part(write(tmp_path, bad), 16 << 20)
+    assert len(packets) == 1
+    assert why
+    assert "damaged" in why
+
+
 # -- compression and standard input
 
 
@@ -179,6 +246,8 @@ def test_compressed(tmp_path: Path, batch_bytes: int) -> None:
     forms = {
         "gzip": gzip.compress(plain),
         "two members": gzip.compress(plain[:half]) + gzip.compress(plain[half:]),
+        "padded": gzip.compress(plain) + bytes(500),
+        "members of nothing": gzip.compress(b"") + gzip.compress(plain) + gzip.compress(b""),
         "zstd": zstandard.compress(plain),
         "two frames": zstandard.compress(plain[:half]) + zstandard.compress(plain[half:]),
         "gzip of pcapng": gzip.compress(mixed_capture()[0]),
@@ -200,6 +269,60 @@ def test_standard_input(tmp_path: Path) -> None:
     finally:
         os.dup2(before, 0)
         os.close(before)
+
+
+@pytest.mark.parametrize("compressed", [None, "gzip", "zstd"])
+def test_what_grows_is_read_as_it_comes(compressed: str | None) -> None:
+    """A batch for what there is, not for a full buffer."""
+    compressor: Any = {
+        "gzip": zlib.compressobj(wbits=31), "zstd": zstandard.ZstdCompressor().compressobj(),
+    }.get(compressed or "")  # fmt: skip
+    flush = zlib.Z_SYNC_FLUSH if compressed == "gzip" else zstandard.COMPRESSOBJ_FLUSH_BLOCK
+
+    def send(data: bytes) -> None:
+        data = compressor.compress(data) + compressor.flush(flush) if compressor else data
+        os.write(write_end, data)
+
+    read, write_end = os.pipe()
+    before = os.dup(0)
+    try:
+        os.dup2(read, 0)
+        os.close(read)
+        parts = [pcap(SEGMENTS[:2]), *(pcap([s])[24:] for s in SEGMENTS[2:5])]
+        send(parts[0])
+        with open_capture("-") as capture:
+            batches = capture.batches()
+            packets = 0
+            for count, part in enumerate([*parts[1:], b""], 2):
+                while packets < count:
+                    packets += len(next(batches).start)
+                    assert capture.paused
+                assert packets == count
+                send(part)
+            if compressor:
+                os.write(write_end, compressor.flush())
+            os.close(write_end)
+            assert next(batches, None) is None
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+def test_what_grows_fast_is_read_in_large_batches() -> None:
+    data = pcap(conversation(20_000))
+    read, write_end = os.pipe()
+    before = os.dup(0)
+    with os.fdopen(write_end, "wb") as stream:
+        writer = threading.Thread(target=lambda: (stream.write(data), stream.flush()))
+        try:
+            os.dup2(read, 0)
+            os.close(read)
+            writer.start()
+            with open_capture("-") as capture:
+                assert len(next(capture.batches()).start) > 5000
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
 
 
 # -- cut and damaged

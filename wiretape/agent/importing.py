@@ -123,6 +123,8 @@ def _import_opened(
                     with progress_bar(capture.size) as progressed:
                         for batch in capture.batches(pipeline.ledger.packets):
                             writer.write_records(pipeline.feed(batch))
+                            if capture.paused:
+                                writer.flush()
                             progressed(capture.position)
                 except CaptureError as error:
                     if not interruption.happened:

@@ -12,6 +12,7 @@ class Ledger:
     packets_skipped: dict[str, int] = field(default_factory=dict)
     duplicate_packets: int = 0
     bad_checksums: int = 0
+    incomplete_datagrams: int = 0
     payload_bytes: int = 0
     delivered_bytes: int = 0
     retransmitted_bytes: int = 0

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
 
+from wiretape.agent.duplicates import Duplicates
 from wiretape.agent.ledger import Ledger, count
 from wiretape.agent.packets import Decoder, PacketBatch
 from wiretape.agent.tcp.memory import Traffic
@@ -41,6 +42,7 @@ class Pipeline:
         self._service_since = {s.address: 0 for s in self._services if s.address}
         """Since which packet an address is known to be the service's."""
         self._decoder = Decoder()
+        self._duplicates = Duplicates()
         self._table = ConnectionTable(self, self.ledger, fast)
         self._records: list[Record] = []
         self._apart: list[tuple[tuple[int, int, int], list[Record]]] = []
@@ -54,11 +56,17 @@ class Pipeline:
         ledger.bad_checksums += bad_checksums
         for reason, packets in skipped.items():
             count(ledger.packets_skipped, reason, packets)
+        copies = self._duplicates.find(segments)
+        if copies is not None:
+            ledger.duplicate_packets += int(copies.sum())
+            segments = segments.only(~copies)
         self._table.feed(segments)
         return self._finished()
 
     def close(self) -> list[Record]:
         """The capture is over; the records of what was still open."""
+        self._decoder.fragments.close()
+        self.ledger.incomplete_datagrams = self._decoder.fragments.incomplete
         self._table.close()
         return self._finished()
 

@@ -53,6 +53,10 @@ def summary_text(ledger: Ledger) -> str:
         notes.append(f"exchanges with gaps: {ledger.with_gaps:,}")
     if ledger.violations:
         notes.append(f"violations of the protocol: {ledger.violations:,}")
+    if ledger.duplicate_packets:
+        notes.append(f"packets that were captured twice: {ledger.duplicate_packets:,}")
+    if ledger.incomplete_datagrams:
+        notes.append(f"IP datagrams that lack fragments: {ledger.incomplete_datagrams:,}")
     if ledger.bad_checksums:
         notes.append(f"wrong checksums of IPv4 headers, accepted: {ledger.bad_checksums:,}")
     if ledger.undecoded_streams:

@@ -1,7 +1,7 @@
 """The columns that packets are decoded in: what comes in, what is between, what comes out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -97,8 +97,19 @@ class Segments:
     length: I64
     missing: I64
     interface: I64
-    same: tuple[U64, ...]
+    same: tuple[U64, U64, U64, U64]
     paths: list[Path]
+
+    def only(self, rows: Mask) -> "Segments":
+        """These rows alone."""
+        left, middle, right, options = self.same
+        columns = {
+            each.name: getattr(self, each.name)[rows]
+            for each in fields(self)
+            if each.name not in ("buffer", "same", "paths")
+        }
+        same = left[rows], middle[rows], right[rows], options[rows]
+        return replace(self, **columns, same=same)
 
 
 class Paths:

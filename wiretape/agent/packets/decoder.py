@@ -109,6 +109,10 @@ def _segments(columns: Columns, batch: PacketBatch) -> Segments:
     right = columns.u32[at + 16].astype(np.uint64)
     sent_from = at + header
     end = columns.end[rows]
+    # Where nearly all have them, the values of the timestamps option (RFC 7323 §3.2).
+    options = np.zeros(len(rows), np.uint64)
+    with_options = np.flatnonzero((header >= 32) & (end >= at + 32))
+    options[with_options] = columns.u64[at[with_options] + 24]
     start = np.minimum(sent_from, end)
     length = end - start
     return Segments(
@@ -130,6 +134,6 @@ def _segments(columns: Columns, batch: PacketBatch) -> Segments:
         length=length,
         missing=wire_end - sent_from - length,
         interface=columns.interface[rows],
-        same=(left, middle, right << np.uint64(32) | columns.identity[rows]),
+        same=(left, middle, right << np.uint64(32) | columns.identity[rows], options),
         paths=columns.paths.paths,
     )

@@ -92,6 +92,11 @@ class CaptureFile:
         """How many of them were read."""
         return self._stream.tell() if self.size is not None else self._input.base + self._input.end
 
+    @property
+    def paused(self) -> bool:
+        """Whether the next batch may take a while: the capture still grows, and slowly."""
+        return self._input.paused
+
     def close(self) -> None:
         self._stack.close()
 
@@ -231,6 +236,10 @@ class _PcapngWalker:
                     break
                 continue
             kind, position, length = block
+            if position + length > source.end:
+                yield from self._walked_packets()
+                self._pass_over(position, length)
+                continue
             if kind in (_ENHANCED, _SIMPLE, _PACKET):
                 self._rows.append((position, kind))
             elif kind == _INTERFACE:
@@ -271,6 +280,8 @@ class _PcapngWalker:
                 raise self._damage(position, "has no byte-order magic")
             self._order = "<" if magic[0] == 0x4D else ">"
         kind, length = Struct(self._order + "II").unpack_from(memory, position)
+        if kind not in _LEAST_BYTES and length > len(memory):
+            return kind, position, length  # larger than the buffer, but nobody needs what is in it
         if length < _LEAST_BYTES.get(kind, 12) or length % 4 or length > len(memory):
             raise self._damage(position, f"claims {length} bytes")
         if position + length > source.end:
@@ -278,6 +289,20 @@ class _PcapngWalker:
                 self._order = self._order_before
             return None
         return kind, position, length
+
+    def _pass_over(self, position: int, length: int) -> None:
+        """Reads on behind a block that the buffer cannot hold. Raises CaptureError."""
+        source = self._source
+        block_at = source.base + position
+        source.begin = position
+        while (held := source.end - source.begin) < length:
+            length -= held
+            source.begin = source.end
+            if source.at_end or not source.fill():
+                raise source.failure or CaptureError(
+                    f"cut in the middle of the block at byte {block_at}, after packet {self._first}"
+                )
+        source.begin += length
 
     def _damage(self, position: int, what: str) -> CaptureError:
         place = self._source.base + position
@@ -353,6 +378,7 @@ class _PcapngWalker:
             wire=np.maximum(wire, captured),
             at_ns=at_ns,
             link_type=columns[interface, 0].astype(np.int32),
+            interface=interface,
         )
 
     def _at_ns(self, interface: I64, high: I64, low: I64) -> I64:

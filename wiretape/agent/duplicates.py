@@ -1,0 +1,118 @@
+"""Copies of one packet: taken on several interfaces ("any"), or by a mirror port on its way in and
+out.
+
+A copy has the same addresses, ports, VLANs and tunnels, TCP header and length, and follows soon. A
+TCP retransmission differs from it: an IPv4 packet that is sent anew gets another identification
+(RFC 6864 §4), and with it comes later than any copy. Where there is no identification (IPv6, or
+zero), only what cannot be a retransmission, for it comes too soon, counts as a copy.
+
+The hop limit may differ: a copy may have passed a router. Address translation changes addresses:
+what it makes is another connection, and no copy.
+"""
+
+import numpy as np
+
+from wiretape.agent.packets import FIN, I64, SYN, U64, Segments
+from wiretape.agent.packets.columns import Mask
+
+REACH = 4096
+"""A copy lies at most so many segments behind: what is remembered does not depend on batches."""
+IDENTIFIED_NS = 100_000_000
+"""RFC 6298 and its implementations retransmit after 200 ms at the earliest, but for fast
+retransmission, which has another identification."""
+OTHER_INTERFACE_NS = 1_000_000
+SAME_INTERFACE_NS = 100_000
+"""Less than the shortest round trip after which a loss could have been noticed."""
+
+_SLOT_BITS = 18
+_ODD_PRIMES = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
+
+
+class Duplicates:
+    """Finds the rows of each batch that are copies; remembers the last `REACH` segments."""
+
+    def __init__(self) -> None:
+        self._hashes: U64 = np.zeros(0, np.uint64)
+        self._recent: list[I64 | U64] = []
+        self._slots = np.zeros(1 << _SLOT_BITS, np.int32)
+
+    def find(self, segments: Segments) -> Mask | None:
+        """Which rows are copies of earlier ones; None where there are none."""
+        if not len(segments.packet):
+            return None
+        left, middle, right, _ = segments.same
+        hashes = left * np.uint64(_ODD_PRIMES[0])
+        hashes += middle * np.uint64(_ODD_PRIMES[1])
+        hashes += right * np.uint64(_ODD_PRIMES[2])
+        known = len(self._hashes)
+        hashes = np.concatenate([self._hashes, hashes])
+        earlier, later = self._alike(hashes)
+        new = (later >= known) & (later - earlier <= REACH)
+        earlier, later = earlier[new], later[new]
+        columns = _columns(segments)
+        copies = None
+        if len(later):
+            told = self._told(columns, earlier, later - known)
+            if told.any():
+                copies = np.zeros(len(segments.packet), bool)
+                copies[later[told] - known] = True
+        self._hashes = hashes[-REACH:].copy()
+        missing = REACH - len(segments.packet)
+        if missing <= 0 or not self._recent:
+            self._recent = [column[-REACH:].copy() for column in columns]
+        else:
+            self._recent = [
+                np.concatenate([old[-missing:], column])
+                for old, column in zip(self._recent, columns, strict=True)
+            ]
+        return copies
+
+    def _alike(self, hashes: U64) -> tuple[I64, I64]:
+        """Rows of equal hash, each with the one before it."""
+        order = np.arange(len(hashes), dtype=np.int32)
+        slot = (hashes >> np.uint64(64 - _SLOT_BITS)).astype(np.int32)
+        slots = self._slots  # what older batches left in it is overwritten where it is read
+        slots[slot] = order  # the last one stays
+        last = slots[slot]
+        pushed = np.flatnonzero(last != order)
+        rows = np.unique(np.concatenate([pushed, last[pushed]])).astype(np.int64)
+        rows = rows[np.argsort(hashes[rows], kind="stable")]
+        same = hashes[rows[1:]] == hashes[rows[:-1]]
+        return rows[:-1][same], rows[1:][same]
+
+    def _told(self, columns: list[I64 | U64], earlier: I64, later: I64) -> Mask:
+        """Which of the `later` rows of the batch copy the `earlier` one, counted from memory on."""
+        known = len(self._hashes)
+        remembered = earlier < known
+        told = np.ones(len(later), bool)
+        pairs = []
+        for place, column in enumerate(columns):
+            before = column[np.where(remembered, 0, earlier - known)]
+            if known:
+                old = self._recent[place]
+                before = np.where(remembered, old[np.where(remembered, earlier, 0)], before)
+            now = column[later]
+            if place < _FREE:
+                told &= before == now
+            pairs.append((before, now))
+        (was_ns, is_ns), (was_on, is_on), (_, takes) = pairs[_FREE:]
+        elsewhere = (was_on != is_on) & (was_on >= 0) & (is_on >= 0)
+        identified = pairs[2][1] & np.uint64(0xFFFF) != 0
+        within_ns = np.where(
+            identified, IDENTIFIED_NS,
+            np.where(elsewhere, OTHER_INTERFACE_NS, np.where(takes > 0, SAME_INTERFACE_NS, -1)),
+        )  # fmt: skip
+        told &= np.abs(is_ns.astype(np.int64) - was_ns.astype(np.int64)) <= within_ns
+        return told
+
+
+_FREE = 10
+"""So many columns must be equal; what follows need not be."""
+
+
+def _columns(s: Segments) -> list[I64 | U64]:
+    takes = ((s.length + s.missing > 0) | (s.flags & (SYN | FIN) != 0)).astype(np.int64)
+    return [
+        *s.same, s.source_high, s.source_low, s.target_high, s.target_low, s.vlans, s.tunnels,
+        s.at_ns, s.interface, takes,
+    ]  # fmt: skip
