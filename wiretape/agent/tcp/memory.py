@@ -91,5 +91,5 @@ def _rows(segments: Segments, first: int, stop: int) -> Segments:
         for name, column in vars(segments).items()
         if isinstance(column, np.ndarray) and name != "buffer"
     }
-    same = tuple(column[first:stop] for column in segments.same)
-    return replace(segments, **columns, same=same)
+    columns["same"] = tuple(column[first:stop] for column in segments.same)
+    return replace(segments, **columns)
