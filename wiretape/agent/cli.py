@@ -3,6 +3,7 @@
 What an import needs (numpy, protobuf) loads only when one begins: `--help` is immediate.
 """
 
+import os
 import re
 import signal
 import sys
@@ -85,6 +86,8 @@ def import_(
     ] = None,
 ) -> None:
     """Read captures that exist already, and write a recording."""
+    # Of numpy we use no linear algebra, whose threads would spin beside us at the start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from wiretape.agent.config import ImportConfig
     from wiretape.agent.importing import import_captures
     from wiretape.agent.summary import summary_text
