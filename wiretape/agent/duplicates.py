@@ -4,7 +4,8 @@ out.
 A copy has the same addresses, ports, VLANs and tunnels, TCP header and length, and follows soon. A
 TCP retransmission differs from it: an IPv4 packet that is sent anew gets another identification
 (RFC 6864 §4), and with it comes later than any copy. Where there is no identification (IPv6, or
-zero), only what cannot be a retransmission, for it comes too soon, counts as a copy.
+zero), only data that cannot be a retransmission, for it comes too soon, counts as a copy; some
+stacks send acknowledgments and FIN several times at once, so on one interface these do not.
 
 The hop limit may differ: a copy may have passed a router. Address translation changes addresses:
 what it makes is another connection, and no copy.
@@ -12,7 +13,7 @@ what it makes is another connection, and no copy.
 
 import numpy as np
 
-from wiretape.agent.packets import FIN, I64, SYN, U64, Segments
+from wiretape.agent.packets import I64, U64, Segments
 from wiretape.agent.packets.columns import Mask
 
 REACH = 4096
@@ -24,6 +25,9 @@ OTHER_INTERFACE_NS = 1_000_000
 SAME_INTERFACE_NS = 100_000
 """Less than the shortest round trip after which a loss could have been noticed."""
 
+_NO_IDENTIFICATION = 1
+"""Up to this the field tells nothing: stacks send 0 where nothing may be fragmented, and those who
+make packets by hand leave 1."""
 _SLOT_BITS = 18
 _ODD_PRIMES = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 
@@ -95,12 +99,12 @@ class Duplicates:
             if place < _FREE:
                 told &= before == now
             pairs.append((before, now))
-        (was_ns, is_ns), (was_on, is_on), (_, takes) = pairs[_FREE:]
+        (was_ns, is_ns), (was_on, is_on), (_, size) = pairs[_FREE:]
         elsewhere = (was_on != is_on) & (was_on >= 0) & (is_on >= 0)
-        identified = pairs[2][1] & np.uint64(0xFFFF) != 0
+        identified = pairs[2][1] & np.uint64(0xFFFF) > _NO_IDENTIFICATION
         within_ns = np.where(
             identified, IDENTIFIED_NS,
-            np.where(elsewhere, OTHER_INTERFACE_NS, np.where(takes > 0, SAME_INTERFACE_NS, -1)),
+            np.where(elsewhere, OTHER_INTERFACE_NS, np.where(size > 0, SAME_INTERFACE_NS, -1)),
         )  # fmt: skip
         told &= np.abs(is_ns.astype(np.int64) - was_ns.astype(np.int64)) <= within_ns
         return told
@@ -111,8 +115,7 @@ _FREE = 10
 
 
 def _columns(s: Segments) -> list[I64 | U64]:
-    takes = ((s.length + s.missing > 0) | (s.flags & (SYN | FIN) != 0)).astype(np.int64)
     return [
         *s.same, s.source_high, s.source_low, s.target_high, s.target_low, s.vlans, s.tunnels,
-        s.at_ns, s.interface, takes,
+        s.at_ns, s.interface, s.length + s.missing,
     ]  # fmt: skip
