@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tcp_traffic import SERVER, Peers, Result, Segment, batch_of, run, run_all_ways
+from tcp_traffic import MS, SERVER, Peers, Result, Segment, batch_of, run, run_all_ways
 
 from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.tcp.conflict import MAX_CONFLICTS, MAX_SHOWN_BYTES
@@ -116,7 +116,10 @@ def test_long_conflicts_are_cut_short_and_all_are_counted() -> None:
     peers.ask(head)
     (content,) = peers.ask(b"a" * 500)
     peers.segment(1)
-    again = [replace(content, payload=b"b" * 500)] * (MAX_CONFLICTS + 5)
+    again = [
+        replace(content, payload=b"b" * 500, at_ns=peers.at_ns + n * MS)
+        for n in range(MAX_CONFLICTS + 5)
+    ]
     result = run_all_ways([*peers.sent, *again], splits=((1,), (7,), (0,)))
     found = conflicts(result.exchanges[0])
     assert len(found) == MAX_CONFLICTS

@@ -1,10 +1,13 @@
 """Copies of one packet: taken on several interfaces ("any"), or by a mirror port on its way in and
 out.
 
-A copy has the same addresses, ports, VLANs and tunnels, TCP header and length, and follows soon. A
-TCP retransmission differs from it: an IPv4 packet that is sent anew gets another identification
+A copy has the same addresses, ports, VLANs and tunnels, TCP header, length and bytes, and follows
+soon. (The checksum alone does not tell that bytes are the same: offloading leaves it empty.)
+
+A TCP retransmission differs from it: an IPv4 packet that is sent anew gets another identification
 (RFC 6864 §4), and with it comes later than any copy. Where there is no identification (IPv6, or
-zero), only what cannot be a retransmission, for it comes too soon, counts as a copy.
+zero), only data that cannot be a retransmission, for it comes too soon, counts as a copy; some
+stacks send acknowledgments and FIN several times at once, so on one interface these do not.
 
 The hop limit may differ: a copy may have passed a router. Address translation changes addresses:
 what it makes is another connection, and no copy.
@@ -12,11 +15,13 @@ what it makes is another connection, and no copy.
 
 import numpy as np
 
-from wiretape.agent.packets import FIN, I64, SYN, U64, Segments
+from wiretape.agent.packets import I64, U64, Segments
 from wiretape.agent.packets.columns import Mask
 
 REACH = 4096
 """A copy lies at most so many segments behind: what is remembered does not depend on batches."""
+COMPARED_BYTES = 4 << 20
+"""And at most so much payload."""
 IDENTIFIED_NS = 100_000_000
 """RFC 6298 and its implementations retransmit after 200 ms at the earliest, but for fast
 retransmission, which has another identification."""
@@ -24,6 +29,9 @@ OTHER_INTERFACE_NS = 1_000_000
 SAME_INTERFACE_NS = 100_000
 """Less than the shortest round trip after which a loss could have been noticed."""
 
+_NO_IDENTIFICATION = 1
+"""Up to this the field tells nothing: stacks send 0 where nothing may be fragmented, and those who
+make packets by hand leave 1."""
 _SLOT_BITS = 18
 _ODD_PRIMES = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 
@@ -34,6 +42,9 @@ class Duplicates:
     def __init__(self) -> None:
         self._hashes: U64 = np.zeros(0, np.uint64)
         self._recent: list[I64 | U64] = []
+        self._payloads: list[bytes] = []
+        """Of the last of them, as far as `COMPARED_BYTES` reach."""
+        self._total_bytes = 0
         self._slots = np.zeros(1 << _SLOT_BITS, np.int32)
 
     def find(self, segments: Segments) -> Mask | None:
@@ -49,13 +60,14 @@ class Duplicates:
         earlier, later = self._alike(hashes)
         new = (later >= known) & (later - earlier <= REACH)
         earlier, later = earlier[new], later[new]
-        columns = _columns(segments)
+        columns = [*_columns(segments), self._total_bytes + np.cumsum(segments.length)]
         copies = None
         if len(later):
             told = self._told(columns, earlier, later - known)
-            if told.any():
+            rows = self._same_bytes(segments, earlier[told] - known, later[told] - known)
+            if rows:
                 copies = np.zeros(len(segments.packet), bool)
-                copies[later[told] - known] = True
+                copies[rows] = True
         self._hashes = hashes[-REACH:].copy()
         missing = REACH - len(segments.packet)
         if missing <= 0 or not self._recent:
@@ -65,7 +77,35 @@ class Duplicates:
                 np.concatenate([old[-missing:], column])
                 for old, column in zip(self._recent, columns, strict=True)
             ]
+        self._remember_payloads(segments)
         return copies
+
+    def _same_bytes(self, segments: Segments, earlier: I64, later: I64) -> list[int]:
+        """Those of `later` rows whose payload is that of the earlier one, below 0 in memory."""
+        memory = segments.buffer.data
+        start, length = segments.start, segments.length
+        found = []
+        for before, row in zip(earlier.tolist(), later.tolist(), strict=True):
+            if before < 0:
+                old = memoryview(self._payloads[before])
+            else:
+                old = memory[start[before] : start[before] + length[before]]
+            new = memory[start[row] : start[row] + length[row]]
+            size = min(len(old), len(new))  # one interface may have kept less
+            if old[:size] == new[:size]:
+                found.append(row)
+        return found
+
+    def _remember_payloads(self, segments: Segments) -> None:
+        ends = self._recent[-1]
+        self._total_bytes = int(ends[-1])
+        reach = len(ends) - int(np.searchsorted(ends, self._total_bytes - COMPARED_BYTES))
+        starts, lengths = segments.start[-reach:].tolist(), segments.length[-reach:].tolist()
+        memory = segments.buffer.data
+        self._payloads += [
+            bytes(memory[at : at + size]) for at, size in zip(starts, lengths, strict=True)
+        ]
+        del self._payloads[:-reach]
 
     def _alike(self, hashes: U64) -> tuple[I64, I64]:
         """Rows of equal hash, each with the one before it."""
@@ -95,12 +135,13 @@ class Duplicates:
             if place < _FREE:
                 told &= before == now
             pairs.append((before, now))
-        (was_ns, is_ns), (was_on, is_on), (_, takes) = pairs[_FREE:]
+        (was_ns, is_ns), (was_on, is_on), (_, size), (was_end, is_end) = pairs[_FREE:]
+        told &= is_end.astype(np.int64) - was_end.astype(np.int64) <= COMPARED_BYTES
         elsewhere = (was_on != is_on) & (was_on >= 0) & (is_on >= 0)
-        identified = pairs[2][1] & np.uint64(0xFFFF) != 0
+        identified = pairs[2][1] & np.uint64(0xFFFF) > _NO_IDENTIFICATION
         within_ns = np.where(
             identified, IDENTIFIED_NS,
-            np.where(elsewhere, OTHER_INTERFACE_NS, np.where(takes > 0, SAME_INTERFACE_NS, -1)),
+            np.where(elsewhere, OTHER_INTERFACE_NS, np.where(size > 0, SAME_INTERFACE_NS, -1)),
         )  # fmt: skip
         told &= np.abs(is_ns.astype(np.int64) - was_ns.astype(np.int64)) <= within_ns
         return told
@@ -111,8 +152,7 @@ _FREE = 10
 
 
 def _columns(s: Segments) -> list[I64 | U64]:
-    takes = ((s.length + s.missing > 0) | (s.flags & (SYN | FIN) != 0)).astype(np.int64)
     return [
         *s.same, s.source_high, s.source_low, s.target_high, s.target_low, s.vlans, s.tunnels,
-        s.at_ns, s.interface, takes,
+        s.at_ns, s.interface, s.length + s.missing,
     ]  # fmt: skip

@@ -97,19 +97,17 @@ class Segments:
     length: I64
     missing: I64
     interface: I64
-    same: tuple[U64, U64, U64, U64]
+    same: tuple[U64, ...]
     paths: list[Path]
 
     def only(self, rows: Mask) -> "Segments":
         """These rows alone."""
-        left, middle, right, options = self.same
         columns = {
             each.name: getattr(self, each.name)[rows]
             for each in fields(self)
             if each.name not in ("buffer", "same", "paths")
         }
-        same = left[rows], middle[rows], right[rows], options[rows]
-        return replace(self, **columns, same=same)
+        return replace(self, **columns, same=tuple(column[rows] for column in self.same))
 
 
 class Paths:
@@ -224,7 +222,7 @@ class Columns:
             told[:, 5] = np.where(swap, source_low, target_low)
         first, inverse = number_rows(told)
         numbers = np.zeros(len(first), np.uint64)
-        for group in np.argsort(first).tolist():
+        for group in range(len(first)):
             outer, key, *pair = told[first[group]].tolist()
             addresses = ((pair[0], pair[1]), (pair[2], pair[3])) if ends else ()
             numbers[group] = self.paths.number(outer, Tunnel(kind, key, addresses))

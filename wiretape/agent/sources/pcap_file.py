@@ -197,14 +197,15 @@ def _pcap_batch(
     header: int,
     link_type: int,
 ) -> PacketBatch:
+    view = np.ndarray((len(source.array) - 15, 4), order + "u4", source.memory, 0, (1, 4))
+    seconds, part, captured, wire = view[starts].astype(np.int64).T
     return PacketBatch(
         buffer=source.array,
         first=first,
         start=starts + header,
-        captured=_words(source, starts, 8, order),
-        wire=_words(source, starts, 12, order),
-        at_ns=_words(source, starts, 0, order) * 1_000_000_000
-        + _words(source, starts, 4, order) * ns_per_unit,
+        captured=captured,
+        wire=wire,
+        at_ns=seconds * 1_000_000_000 + part * ns_per_unit,
         link_type=np.full(len(starts), link_type, np.int32),
     )
 

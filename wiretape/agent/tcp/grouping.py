@@ -1,8 +1,8 @@
 """Sorts the segments of a batch into flows and their directions, all at once.
 
-A flow is found by a 64-bit hash of its whole key, and every row's key is compared with that of the
-row that stands for its hash, so a collision never mixes connections. Flows are numbered in the
-order of their first segment, so nothing downstream depends on hashes.
+A flow is found by a hash of its whole key, and every row's key is compared with that of the row
+that stands for its hash, so a collision never mixes connections. Flows are numbered in the order of
+their first segment, so nothing downstream depends on hashes.
 """
 
 from struct import Struct
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiretape.agent.packets import ACK, FIN, I64, RST, SYN, Segments
-from wiretape.agent.packets.keys import number_rows
+from wiretape.agent.packets.keys import grouped, number_rows
 from wiretape.agent.tcp.connection import IDLE_NS
 from wiretape.agent.tcp.half import ACKNOWLEDGED_HOLE_NS
 from wiretape.agent.tcp.identity import Endpoints, address_text
@@ -36,9 +36,9 @@ class Flows:
         swapped = _swapped(segments)
         self.direction = swapped.astype(np.int64)
         self._key = _keys(segments, swapped)
-        flow = _number_flows(self._key)
-        self.count = int(flow.max()) + 1
-        by_flow = np.argsort(flow, kind="stable")
+        first, flow = number_rows(self._key)
+        self.count = len(first)
+        by_flow = grouped(flow, self.count)
         self.bounds = np.searchsorted(flow[by_flow], np.arange(self.count + 1)).tolist()
         self._by_flow = by_flow
         half = flow * 2 + self.direction
@@ -58,7 +58,7 @@ class Flows:
         crooked[flow[(missing > 0) | (flags & RST != 0) | unacknowledging]] = True
 
         numbered = np.flatnonzero((length > 0) | (missing > 0) | (flags & (SYN | FIN) != 0))
-        numbered = numbered[np.argsort(half[numbered], kind="stable")]
+        numbered = numbered[grouped(half[numbered], 2 * self.count)]
         taken = length + missing + (flags & SYN != 0) + (flags & FIN != 0)
         after = (seq + taken.astype(np.uint32)).astype(np.uint32)
         left, right = numbered[:-1], numbered[1:]
@@ -197,14 +197,6 @@ def _keys(segments: Segments, swapped: NDArray[np.bool_]) -> NDArray[np.uint64]:
     key[:, 4] = s.tunnels << np.uint64(32) | (lower << 16 | higher).astype(np.uint64)
     key[:, 5] = s.vlans
     return key
-
-
-def _number_flows(key: NDArray[np.uint64]) -> I64:
-    """Flow number of every row, in the order of first rows."""
-    first, inverse = number_rows(key)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse]
 
 
 def _before_data(
