@@ -315,11 +315,9 @@ class Reader:
         if unread and self._cannot_be_head(queue.data, queue.pos):
             self._lose(self._foreign(queue.data, queue.pos))
             return True
-        if unread > MAX_HEAD:
-            # The next message is looked for behind the segment that makes it too long.
-            stop = queue.ends[queue.segment(queue.offset + MAX_HEAD)] - queue.base
-            self._pass(stop - queue.pos, "head-too-long")
-            queue.pos = stop
+        if unread >= MAX_HEAD:
+            self._pass(MAX_HEAD, "head-too-long")
+            queue.pos += MAX_HEAD
             self._lose("head-too-long")
             return True
         if queue.pull():
