@@ -190,6 +190,8 @@ class HttpConversation:
             self._sure = False
             return None
         ack = self._offset(self._client, raw_ack)
+        if ack < 0 <= raw_ack and self._client.started:
+            ack = 0  # of what was seen of the requests, its sender had nothing
         requests, pending = self.requests, self.pending
         if self.responses.lost_end >= self._answered_end:
             self._sure = False
