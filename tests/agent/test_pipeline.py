@@ -516,6 +516,15 @@ def test_response_that_acknowledges_nothing_is_paired_with_nobody() -> None:
     assert paired(result.exchanges) == [("", "1"), ("0", "")]
 
 
+def test_response_that_acknowledges_less_than_was_seen_is_paired_with_nobody() -> None:
+    peers = Peers()
+    peers.segment(0)
+    answer = Segment(SERVER, CLIENT, 5000, 500, PSH | ACK, response(1), BEGIN_NS)
+    asked = Segment(CLIENT, SERVER, 1000, 5000, PSH | ACK, request(0), BEGIN_NS + MS)
+    result = run_all_ways([*peers.sent, answer, asked])
+    assert paired(result.exchanges) == [("", "1"), ("0", "")]
+
+
 def test_a_stream_without_a_method_is_no_http_from_its_beginning() -> None:
     """Whether its first line came whole with it, or much later."""
     peers = Peers()

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from agent_command import COMMAND, agent
 from google.protobuf.json_format import Parse
 from tcp_traffic import Peers, run
 
+from wiretape.agent.show import write_exchanges
 from wiretape.exchange.recording import RecordingWriter
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
@@ -157,6 +159,36 @@ def test_identifier_and_its_beginning(recording: Path, length: int) -> None:
     assert whole.code == 0
     assert whole.out.startswith(f"=== {ident}")
     assert whole.out.count("===") == 1
+
+
+def test_target_that_names_its_authority() -> None:
+    """A CONNECT has nothing but that (RFC 9112 §3.2.3)."""
+    peers = Peers()
+    peers.ask(b"CONNECT b:443 HTTP/1.1\r\nHost: b:443\r\n\r\n")
+    peers.answer(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
+    found = run(peers.sent).exchanges
+    table, har = io.StringIO(), io.StringIO()
+    assert write_exchanges(found, "table", None, table) == 1
+    assert table.getvalue().splitlines()[1].endswith("  b:443")
+    write_exchanges(found, "har", None, har)
+    assert json.loads(har.getvalue())["log"]["entries"][0]["request"]["url"] == "b:443"
+
+
+def test_content_that_cannot_be_decoded_is_told() -> None:
+    """A bomb stays as small as it was sent."""
+    bomb = gzip.compress(bytes(65 << 20), 9, mtime=0)
+    peers = Peers()
+    peers.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+    peers.answer(head + bomb)
+    found = run(peers.sent).exchanges
+    text, har = io.StringIO(), io.StringIO()
+    write_exchanges(found, "http", None, text)
+    assert "no text, decodes to more than the limit" in text.getvalue()
+    write_exchanges(found, "har", None, har)
+    content = json.loads(har.getvalue())["log"]["entries"][0]["response"]["content"]
+    assert content["comment"] == "decodes to more than the limit"
+    assert content["size"] == len(bomb)
 
 
 def test_unknown_identifier(recording: Path) -> None:

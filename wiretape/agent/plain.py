@@ -22,13 +22,13 @@ def read_plain_exchanges(
     answered: Callable[[int, int, bytes, bytes], None],
     floor: int = 0,
     given_up_before: Callable[[int], int] | None = None,
-) -> None:
+) -> int:
     """Reads on, from where both stand, as long as one plain exchange follows another.
 
     `sent` is an offset in the direction of the requests with its sequence number, to read
     acknowledgments by. `answered` takes each exchange: the packet that finished it, no earlier than
     `floor`; when it began; both messages, encoded. `given_up_before` tells of holes before what
-    a response acknowledges, if there were any.
+    a response acknowledges, if there were any. Returns the floor of what follows.
     """
     data, reply = requests.data, responses.data
     pos, reply_pos = requests.pos, responses.pos
@@ -82,6 +82,7 @@ def read_plain_exchanges(
         packet = max(packets[segment], reply_packets[reply_segment], floor)
         if given_up_before is not None:
             packet = max(packet, given_up_before(heard))
+        floor = packet
         asked_at = times(REQUEST_FIRST_AT, first_ns, REQUEST_FIRST_AT + 8, last_ns)
         replied_at = times(RESPONSE_FIRST_AT, reply_first_ns, RESPONSE_FIRST_AT + 8, reply_last_ns)
         answered(
@@ -91,3 +92,4 @@ def read_plain_exchanges(
             join((reply_head, reply_before, reply_content, reply_after, replied_at)),
         )
         requests.pos, responses.pos = pos, reply_pos = stop, reply_stop
+    return floor

@@ -88,7 +88,8 @@ class HttpConversation:
         self._pipelines = False
         """The client was seen to send a request while another was not answered."""
         self._floor = 0
-        """No exchange is finished before this packet: something before it was waited for."""
+        """No exchange is finished before this packet: the one before it was, or something that was
+        waited for."""
 
     def pump(self) -> None:
         """Advances both readers until neither moves."""
@@ -120,7 +121,7 @@ class HttpConversation:
         answers.pull_all()
         begun, answers_begun = asked.pos, answers.pos
         given_up = asked.given_up_before if asked.holes_taken else None
-        read_plain_exchanges(
+        self._floor = read_plain_exchanges(
             self._sections,
             asked,
             answers,
@@ -182,11 +183,15 @@ class HttpConversation:
                 self.requests.go_on()
 
     def request_of(self, response_start: int, raw_ack: int) -> Message | Wait | None:
+        if self._early is not None:
+            return WAIT  # exchanges are recorded in the order of their responses
         if raw_ack == NO_ACK:
             # No receiver takes such a segment (RFC 9293 §3.10.7.4), and nothing tells its place.
             self._sure = False
             return None
         ack = self._offset(self._client, raw_ack)
+        if ack < 0 <= raw_ack and self._client.started:
+            ack = 0  # of what was seen of the requests, its sender had nothing
         requests, pending = self.requests, self.pending
         if self.responses.lost_end >= self._answered_end:
             self._sure = False
@@ -291,6 +296,7 @@ class HttpConversation:
             packet = request.packet
         if response is not None and response.packet > packet:
             packet = response.packet
+        self._floor = packet
         self._recorder.exchange(packet, request, interim, response)
 
 

@@ -61,10 +61,15 @@ def _write_table(exchanges: Iterator[pb.Exchange], out: TextIO) -> int:
                 request.method or "-",
                 took,
                 response.content.length if answered else "",
-                (target if "://" in target[:10] else authority + target) + _flags(http),
+                (target if _names_authority(request) else authority + target) + _flags(http),
             )
         )
     return count
+
+
+def _names_authority(request: pb.HttpRequest) -> bool:
+    """The target is in absolute-form or authority-form (RFC 9112 §3.2)."""
+    return request.method == "CONNECT" or b"://" in request.target[:10]
 
 
 def _flags(http: pb.HttpExchange) -> str:
@@ -193,7 +198,9 @@ def _har_entry(exchange: pb.Exchange) -> dict[str, object]:
 def _har_request(request: pb.HttpRequest) -> dict[str, object]:
     target = _text(request.target)
     url = (
-        target if "://" in target[:10] else f"{request.scheme}://{_text(request.authority)}{target}"
+        target
+        if _names_authority(request)
+        else f"{request.scheme}://{_text(request.authority)}{target}"
     )
     entry: dict[str, object] = {
         "method": request.method,

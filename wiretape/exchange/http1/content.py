@@ -170,7 +170,7 @@ class ContentReader:
                 if self._at is _At.SIZE:
                     end = data.find(b"\n", pos, pos + MAX_CHUNK_LINE)
                     if end < 0:
-                        self.judged = pos + MAX_CHUNK_LINE
+                        self.judged = pos + MAX_CHUNK_LINE - 1
                         return Progress.LOST if size > self.judged else Progress.MORE
                     line_end = end - 1 if end > pos and data[end - 1] == 0x0D else end
                     length, code = chunk_size(data[pos:line_end])
@@ -202,6 +202,7 @@ class ContentReader:
                     elif size - pos < 2 and data[pos:] in (b"", b"\r"):
                         return Progress.MORE
                     else:
+                        # No more than decided it, whatever else is readable already.
                         self.judged = pos + data.startswith(b"\r", pos)
                         shown = data[pos : self.judged + 1].decode("latin-1")
                         self.violations.append(("chunk-without-line-end", shown))
@@ -216,7 +217,7 @@ class ContentReader:
                         return Progress.DONE
                     end_of_trailers = grammar.HEAD_END.search(data, pos, pos + MAX_TRAILERS)
                     if end_of_trailers is None:
-                        self.judged = pos + MAX_TRAILERS
+                        self.judged = pos + MAX_TRAILERS - 1
                         return Progress.LOST if size > self.judged else Progress.MORE
                     self.trailers = data[pos : end_of_trailers.start() + 1]
                     pos = end_of_trailers.end()

@@ -108,6 +108,8 @@ class Reader:
         self._messages = 0
         """How many it has read to their end."""
         self._trailer_sections = self._sections_of_trailers(sections)
+        self._last = 0, 0
+        """Time and packet of the last byte that was read of the message in progress."""
         self._head = b""
         self._raw = b""
         self._head_gaps: list[bytes] = []
@@ -186,7 +188,10 @@ class Reader:
 
     def _read_content(self) -> bool:
         queue, content = self.queue, self._content
+        begun = queue.offset
         progress = content.advance(queue)
+        if queue.offset > begun:
+            self._note_last(queue.offset)
         if progress is Progress.MORE:
             if queue.pull():
                 return True
@@ -315,11 +320,9 @@ class Reader:
         if unread and self._cannot_be_head(queue.data, queue.pos):
             self._lose(self._foreign(queue.data, queue.pos))
             return True
-        if unread > MAX_HEAD:
-            # The next message is looked for behind the segment that makes it too long.
-            stop = queue.ends[queue.segment(queue.offset + MAX_HEAD)] - queue.base
-            self._pass(stop - queue.pos, "head-too-long")
-            queue.pos = stop
+        if unread >= MAX_HEAD:
+            self._pass(MAX_HEAD, "head-too-long")
+            queue.pos += MAX_HEAD
             self._lose("head-too-long")
             return True
         if queue.pull():
@@ -374,6 +377,8 @@ class Reader:
             self._take_whole(message, head, raw, kind, end, content_end)
             return
         self._message, self._head, self._raw = message, head, raw
+        if end > queue.pos:
+            self._note_last(queue.base + end)
         queue.pos = end
         self._content.begin(kind, length)
         self._next = self._read_content
@@ -409,6 +414,12 @@ class Reader:
         self._messages += 1
         self._done(message)
 
+    def _note_last(self, end: int) -> None:
+        """The bytes before offset `end` were read: when the last one came, and in which packet."""
+        queue = self.queue
+        last = queue.segment(end - 1)
+        self._last = queue.at_ns[last], queue.packets[last]
+
     def _finish(self, complete: bool, packet: int = 0) -> None:
         """Ends the message at the queue's position; `packet` ended it, or its last byte did."""
         message, queue, content = self._message, self.queue, self._content
@@ -416,10 +427,10 @@ class Reader:
         self._message = None
         message.end = queue.offset
         self.message_bytes += message.end - message.start
-        last = min(queue.segment(message.end - 1), len(queue.ends) - 1)
-        message.last_at_ns = max(queue.at_ns[last], message.first_at_ns)
+        last_at_ns, last_packet = self._last
+        message.last_at_ns = max(last_at_ns, message.first_at_ns)
         given_up = queue.given_up_before(message.end)
-        message.packet = max(message.packet, queue.packets[last], given_up, packet)
+        message.packet = max(message.packet, last_packet, given_up, packet)
         for code, detail in content.violations:
             message.violates(code, detail, self.side)
         if not complete and content.framing != framing.NONE and not content.ends_in_gap:
@@ -450,6 +461,7 @@ class Reader:
         start = queue.pos
         self._message, self._head, self._raw = message, head, queue.data[start:]
         queue.pos = len(queue.data)
+        self._note_last(queue.offset)
         if not alone:
             message.violates("incomplete-head", "", self.side)
         if holed and queue.hole is not None:
