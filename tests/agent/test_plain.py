@@ -3,10 +3,12 @@
 `run_all_ways` holds every result against a run that has no templates and feeds packet by packet.
 """
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tcp_traffic import Peers, batch_of, run, run_all_ways
+from tcp_traffic import SECOND, Peers, batch_of, run, run_all_ways
 
 from wiretape.agent.pipeline import Pipeline
 from wiretape.exchange.v1 import exchange_pb2 as pb
@@ -181,7 +183,8 @@ def test_connection_read_whole_is_remembered_for_late_segments() -> None:
             peers.ask(numbered(GET, number))
             peers.answer(numbered(OK, number))
         peers.close()
-        peers.sent.append(peers.sent[-4])
+        peers.sent.append(replace(peers.sent[-4], at_ns=peers.at_ns + SECOND))
+        peers.at_ns += 2 * SECOND
         peers.numbers = [peers.numbers[0] + 5000, peers.numbers[1] + 5000]
     result = run_all_ways(peers.sent)
     assert result.ledger.connections == 3

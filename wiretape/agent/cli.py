@@ -77,6 +77,16 @@ def import_(
             help="Where the service answers: marks exchanges as inbound or outbound. Repeatable.",
         ),
     ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=64,
+            help="Read with N processes; the recording is the same."
+            " What comes through a pipe is read by one.",
+        ),
+    ] = 1,
     max_content: Annotated[
         str,
         typer.Option(metavar="SIZE", help="Keep this much of each content (K, M or G may follow)."),
@@ -100,6 +110,7 @@ def import_(
             force=force,
             services=tuple(map(parse_service, service or ())),
             max_content_bytes=_size(max_content),
+            jobs=jobs,
             summary_json=summary_json,
         )
     except ValueError as error:

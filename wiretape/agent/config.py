@@ -17,5 +17,9 @@ class ImportConfig:
     services: tuple[ServiceEndpoint, ...] = ()
     max_content_bytes: int = DEFAULT_MAX_CONTENT
     summary_json: Path | None = None
+    jobs: int = 1
+    """How many processes read."""
+    batch_bytes: int = 16 << 20
+    """How much of a capture is read at once."""
     fast: bool = True
     """Off, every segment takes the slow lane: for tests and for doubts."""

@@ -7,15 +7,22 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
+from typing import NamedTuple
 
 from wiretape.agent.config import ImportConfig
 from wiretape.agent.ledger import Ledger
+from wiretape.agent.parallel import SharedImport, WorkerError, can_be_shared, is_file
 from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.progress import progress_bar
 from wiretape.agent.sources.pcap_file import CaptureError, CaptureFile, open_capture
 from wiretape.exchange.endpoints import endpoint_text
 from wiretape.exchange.recording import RecordingError, RecordingWriter
+from wiretape.exchange.records import Record
+
+_GLANCE_BYTES = 4096
+"""Enough to see what a file is."""
 
 OK, USAGE, UNREADABLE, FAILED, INTERRUPTED = 0, 2, 3, 70, 130
 
@@ -35,6 +42,9 @@ class Interruption:
     def __init__(self) -> None:
         self.happened = False
         self.waiting = False
+
+    def has_happened(self) -> bool:
+        return self.happened
 
     def __enter__(self) -> None:
         if self.happened:
@@ -72,14 +82,10 @@ def import_captures(config: ImportConfig, say: Callable[[str], None]) -> Outcome
     # only walk over live objects, again and again: a tenth of the time.
     gc.disable()
     with _interruptible() as interruption:
-        captures = _open_all(config, interruption, outcome, say)
-        try:
-            if captures:
-                _import_opened(config, captures, interruption, outcome, say)
-        finally:
-            for _, capture in captures:
-                capture.close()
-        if interruption.happened and not captures:
+        captures = _openable(config, interruption, outcome, say)
+        if captures:
+            _import_opened(config, captures, interruption, outcome, say)
+        elif interruption.happened:
             say("interrupted before anything was read")
             outcome.exit_code = INTERRUPTED
     gc.enable()
@@ -89,61 +95,125 @@ def import_captures(config: ImportConfig, say: Callable[[str], None]) -> Outcome
     return outcome
 
 
-def _open_all(
+class _Capture(NamedTuple):
+    """A capture that can be read."""
+
+    name: str
+    size: int | None
+    opened: CaptureFile | None
+    """Where it cannot be opened again: a pipe."""
+
+
+def _openable(
     config: ImportConfig,
     interruption: Interruption,
     outcome: Outcome,
     say: Callable[[str], None],
-) -> list[tuple[str, CaptureFile]]:
+) -> list[_Capture]:
+    """The captures that can be read. Files are not kept open: there may be thousands."""
     captures = []
     for name in config.captures:
+        again = is_file(name)
         try:
-            captures.append((name, open_capture(name, waiting=interruption)))
+            size = _GLANCE_BYTES if again else config.batch_bytes
+            capture = open_capture(name, size, waiting=interruption)
         except CaptureError as error:
             if interruption.happened:
                 break
             say(f"{_shown(name)}: {error}")
             outcome.exit_code = UNREADABLE
+            continue
+        captures.append(_Capture(name, capture.size, None if again else capture))
+        if again:
+            capture.close()
     return captures
 
 
 def _import_opened(
     config: ImportConfig,
-    captures: list[tuple[str, CaptureFile]],
+    captures: list[_Capture],
     interruption: Interruption,
     outcome: Outcome,
     say: Callable[[str], None],
 ) -> None:
-    pipeline = Pipeline("pcap", config.max_content_bytes, config.services, config.fast)
-    outcome.ledger = pipeline.ledger
+    def failed(name: str, error: str) -> None:
+        if not interruption.happened:
+            say(f"{_shown(name)}: {error}; everything before it was imported")
+            outcome.exit_code = UNREADABLE
+
+    shared = config.jobs > 1 and can_be_shared(config)
+    sizes = [capture.size for capture in captures]
+    whole = sum(size or 0 for size in sizes) if None not in sizes else None
     try:
-        with RecordingWriter(config.output, force=config.force) as writer:
-            for name, capture in captures:
-                try:
-                    with progress_bar(capture.size) as progressed:
-                        for batch in capture.batches(pipeline.ledger.packets):
-                            writer.write_records(pipeline.feed(batch))
-                            if capture.paused:
-                                writer.flush()
-                            progressed(capture.position)
-                except CaptureError as error:
-                    if not interruption.happened:
-                        say(f"{_shown(name)}: {error}; everything before it was imported")
-                        outcome.exit_code = UNREADABLE
-                if interruption.happened:
-                    say("interrupted; what was read until then was imported")
-                    outcome.exit_code = INTERRUPTED
-                    break
-            writer.write_records(pipeline.close())
+        with RecordingWriter(config.output, force=config.force, beside=shared) as writer:
+            if shared:
+                names = tuple(capture.name for capture in captures)
+                made: SharedImport | _OneImport = SharedImport(replace(config, captures=names))
+            else:
+                made = _OneImport(config, captures, interruption)
+            with made as reading, progress_bar(whole) as progressed:
+                outcome.ledger = reading.ledger
+                stopped = interruption.has_happened
+                for position, records, paused in reading.batches(stopped, failed):
+                    writer.write_records(records)
+                    if paused:
+                        writer.flush()
+                    progressed(position)
+            if interruption.happened:
+                say("interrupted; what was read until then was imported")
+                outcome.exit_code = INTERRUPTED
         outcome.recorded = True
-        for service in sorted(pipeline.unseen_services):
+        for service in sorted(reading.unseen_services):
             say(f"--service {endpoint_text(*service)}: no connection went there")
     except RecordingError as error:
         say(str(error))
         outcome.exit_code = USAGE
+    except WorkerError as error:
+        say(f"{config.output}: {error}; what was written before it can be read")
+        outcome.exit_code = FAILED
     except OSError as error:
         say(f"{config.output}: {error.strerror}; what was written before it can be read")
         outcome.exit_code = FAILED
+
+
+class _OneImport:
+    """An import in this process; as SharedImport."""
+
+    def __init__(
+        self, config: ImportConfig, captures: list[_Capture], interruption: Interruption
+    ) -> None:
+        self._captures = captures
+        self._batch_bytes = config.batch_bytes
+        self._interruption = interruption
+        self._pipeline = Pipeline("pcap", config.max_content_bytes, config.services, config.fast)
+        self.ledger = self._pipeline.ledger
+        self.unseen_services = self._pipeline.unseen_services
+
+    def __enter__(self) -> "_OneImport":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        for capture in self._captures:
+            if capture.opened is not None:
+                capture.opened.close()
+
+    def batches(
+        self, stopped: Callable[[], bool], failed: Callable[[str, str], None]
+    ) -> Iterator[tuple[int, list[Record], bool]]:
+        """As SharedImport.batches; an interruption ends the capture itself."""
+        pipeline = self._pipeline
+        before = 0
+        for name, size, opened in self._captures:
+            try:
+                with opened or open_capture(name, self._batch_bytes, self._interruption) as capture:
+                    for batch in capture.batches(pipeline.packets):
+                        yield before + capture.position, pipeline.feed(batch), capture.paused
+            except CaptureError as error:
+                failed(name, str(error))
+            if stopped():
+                break
+            before += size or 0
+        yield before, pipeline.close(), False
 
 
 def _write_summary(config: ImportConfig, outcome: Outcome, say: Callable[[str], None]) -> None:

@@ -66,6 +66,16 @@ class Ledger:
             f"{text}: {left} ≠ {right}" for text, (left, right) in sums.items() if left != right
         ]
 
+    def add(self, other: "Ledger") -> None:
+        """Counts what another part of the same run counted."""
+        for name, value in vars(other).items():
+            mine = getattr(self, name)
+            if isinstance(value, dict):
+                for reason, amount in value.items():
+                    count(mine, reason, amount)
+            else:
+                setattr(self, name, mine + value)
+
     def as_json(self) -> dict[str, object]:
         """The keys of --summary-json."""
         return asdict(self)

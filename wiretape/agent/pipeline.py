@@ -12,6 +12,8 @@ from wiretape.agent.duplicates import Duplicates
 from wiretape.agent.ledger import Ledger, count
 from wiretape.agent.packets import Decoder, PacketBatch
 from wiretape.agent.tcp.memory import Traffic
+from wiretape.agent.tcp.relief import Holder, relieve
+from wiretape.agent.tcp.share import EVERYTHING, Share
 from wiretape.agent.tcp.table import ConnectionTable
 from wiretape.exchange.endpoints import ServiceEndpoint
 from wiretape.exchange.http1 import Sections
@@ -19,6 +21,22 @@ from wiretape.exchange.records import CONNECTION_ENDS, EXCHANGES, Record
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
 _PACKET = itemgetter(0)
+
+Group = tuple[tuple[int, int, int], list[Record]]
+"""Records that time alone finished: the packet that showed the time, the time, and the packet that
+opened their connection; the three together say where they stand."""
+
+
+def in_order(records: list[Record], apart: list[Group]) -> list[Record]:
+    """All of them in the order of the packets that finished them; `records` of one packet stay in
+    theirs."""
+    records.sort(key=_PACKET)
+    if not apart:
+        return records
+    groups: list[Group] = [((record[0], -1, -1), [record]) for record in records]
+    groups += apart
+    groups.sort(key=lambda group: group[0])
+    return [record for _, group in groups for record in group]
 
 
 class Pipeline:
@@ -30,8 +48,11 @@ class Pipeline:
         max_content_bytes: int,
         services: Iterable[ServiceEndpoint] = (),
         fast: bool = True,
+        share: Share = EVERYTHING,
     ) -> None:
+        """`share`: whose connections are read; the ledger of the first counts all packets."""
         self.ledger = Ledger()
+        self._packet_ledger = self.ledger if share.number == 0 else Ledger()
         self.source = source
         self.sections = Sections(max_content_bytes=max_content_bytes, learning=fast)
         self.traffic = Traffic()
@@ -43,15 +64,28 @@ class Pipeline:
         """Since which packet an address is known to be the service's."""
         self._decoder = Decoder()
         self._duplicates = Duplicates()
-        self._table = ConnectionTable(self, self.ledger, fast)
+        self._table = ConnectionTable(self, self.ledger, fast, share)
         self._records: list[Record] = []
-        self._apart: list[tuple[tuple[int, int, int], list[Record]]] = []
+        self._apart: list[Group] = []
+        self.packets = 0
+        """How many were fed."""
 
     def feed(self, batch: PacketBatch) -> list[Record]:
         """Takes the next batch; the records that it finished."""
+        self.read(batch)
+        return in_order(*self.take())
+
+    def close(self) -> list[Record]:
+        """The capture is over; the records of what was still open."""
+        self.finish()
+        return in_order(*self.take())
+
+    def read(self, batch: PacketBatch) -> None:
+        """Takes the next batch."""
         segments, skipped, bad_checksums = self._decoder.decode(batch)
-        ledger = self.ledger
-        ledger.packets += len(batch.start)
+        self.packets += len(batch.start)
+        ledger = self._packet_ledger
+        ledger.packets = self.packets
         ledger.packets_decoded += len(segments.packet)
         ledger.bad_checksums += bad_checksums
         for reason, packets in skipped.items():
@@ -61,26 +95,23 @@ class Pipeline:
             ledger.duplicate_packets += int(copies.sum())
             segments = segments.only(~copies)
         self._table.feed(segments)
-        return self._finished()
 
-    def close(self) -> list[Record]:
-        """The capture is over; the records of what was still open."""
+    def finish(self) -> None:
+        """Nothing more will come."""
         self._decoder.fragments.close()
-        self.ledger.incomplete_datagrams = self._decoder.fragments.incomplete
+        self._packet_ledger.incomplete_datagrams = self._decoder.fragments.incomplete
         self._table.close()
-        return self._finished()
 
-    def _finished(self) -> list[Record]:
-        records, self._records = self._records, []
-        records.sort(key=_PACKET)  # stable: records of one packet stay in their order
-        if self._apart:
-            groups = [((record[0], -1, -1), [record]) for record in records] + self._apart
-            self._apart = []
-            groups.sort(key=lambda group: group[0])
-            records = [record for _, group in groups for record in group]
-        return records
+    def take(self) -> tuple[list[Record], list[Group]]:
+        """What was finished since the last time, not in order yet."""
+        finished = self._records, self._apart
+        self._records, self._apart = [], []
+        return finished
 
     # -- the connections' sink
+
+    def relieve(self, table: Holder) -> None:
+        relieve([table], self.traffic.max_held_bytes)
 
     @contextmanager
     def apart(self, packet: int, due_ns: int, opened_packet: int) -> Iterator[None]:

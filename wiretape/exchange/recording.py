@@ -27,7 +27,7 @@ from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 
 import wiretape
-from wiretape.exchange.records import CONNECTION_ENDS, EXCHANGES, Record
+from wiretape.exchange.records import CONNECTION_ENDS, EXCHANGES, Piece, Record
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -171,7 +171,7 @@ class _Chunk(NamedTuple):
 
     size: int
     crc: int
-    compressed: Future[bytes]
+    compressed: bytes | Future[bytes]
     entries: dict[int, list[int]]
 
 
@@ -182,18 +182,19 @@ class RecordingWriter:
     is readable by its owner alone: exchanges hold secrets.
     """
 
-    def __init__(self, path: Path | str, *, force: bool = False) -> None:
+    def __init__(self, path: Path | str, *, force: bool = False, beside: bool = False) -> None:
+        """`beside`: chunks are compressed on another core while the next ones are filled."""
         text = os.fspath(path)
         self.path = Path(text, "000001.mcap") if text.endswith("/") else Path(text)
         self._claim(Path(text), force)
-        self._parts: list[bytes] = []
+        self._parts: list[Piece] = []
         self._size = 0
         self._entries: dict[int, list[int]] = {EXCHANGES: [], CONNECTION_ENDS: []}
         """Of each message of the chunk, by channel: its time and its offset, in turn."""
         self._counts = {EXCHANGES: 0, CONNECTION_ENDS: 0}
         self._chunks: list[records.ChunkIndex] = []
         self._compressor = zstandard.ZstdCompressor(level=1)
-        self._compression = ThreadPoolExecutor(1, "compression")
+        self._compression = ThreadPoolExecutor(1, "compression") if beside else None
         self._closed: _Chunk | None = None
         self._position = 0
         self._schemas, self._channels = _declarations()
@@ -260,12 +261,15 @@ class RecordingWriter:
         self._write_chunk()
 
     def _close_chunk(self) -> None:
-        """Has the chunk compressed on another core while the next one is filled."""
         self._write_chunk()
         if not self._size:
             return
         data = b"".join(self._parts)
-        compressed = self._compression.submit(self._compressor.compress, data)
+        compressed: bytes | Future[bytes]
+        if self._compression is None:
+            compressed = self._compressor.compress(data)
+        else:
+            compressed = self._compression.submit(self._compressor.compress, data)
         self._closed = _Chunk(len(data), zlib.crc32(data), compressed, self._entries)
         self._parts = []
         self._size = 0
@@ -276,7 +280,9 @@ class RecordingWriter:
         chunk, self._closed = self._closed, None
         if chunk is None:
             return
-        compressed = chunk.compressed.result()
+        compressed = chunk.compressed
+        if isinstance(compressed, Future):
+            compressed = compressed.result()
         times = [t for entries in chunk.entries.values() for t in entries[::2]]
         first, last = min(times), max(times)
         start = self._position
@@ -315,7 +321,8 @@ class RecordingWriter:
             if _is_regular(self._file):
                 os.fsync(self._file)
         finally:
-            self._compression.shutdown()
+            if self._compression is not None:
+                self._compression.shutdown()
             os.close(self._file)
             self._file = -1
 

@@ -3,5 +3,7 @@
 EXCHANGES, CONNECTION_ENDS = 1, 2
 """The channels of a recording."""
 
-Record = tuple[int, int, tuple[bytes, ...], int, int]
+Piece = bytes | memoryview
+
+Record = tuple[int, int, tuple[Piece, ...], int, int]
 """Packet that finished it, channel, parts, their size in bytes, log time in ns."""

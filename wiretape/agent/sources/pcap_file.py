@@ -21,7 +21,7 @@ from wiretape.agent.sources.capture_input import CaptureError, CaptureInput, Wai
 
 __all__ = ["CaptureError", "CaptureFile", "open_capture"]
 
-BATCH_BYTES = 16 << 20
+DEFAULT_BATCH_BYTES = 16 << 20
 MAX_PACKET_BYTES = 8 << 20
 
 _PCAP_MAGICS = {
@@ -47,7 +47,7 @@ class _Interface(NamedTuple):
 
 
 def open_capture(
-    name: str, batch_bytes: int = BATCH_BYTES, waiting: Waiting | None = None
+    name: str, batch_bytes: int = DEFAULT_BATCH_BYTES, waiting: Waiting | None = None
 ) -> "CaptureFile":
     """Opens the capture `name`, "-" for standard input. Raises CaptureError.
 

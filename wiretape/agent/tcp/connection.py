@@ -10,6 +10,7 @@ from wiretape.agent.tcp import conflict
 from wiretape.agent.tcp.half import HalfConnection
 from wiretape.agent.tcp.identity import NOBODY, Endpoints, Identity, identify
 from wiretape.agent.tcp.memory import Traffic
+from wiretape.agent.tcp.relief import Holder
 from wiretape.exchange import encode
 from wiretape.exchange.http1 import Message, Reader, Sections
 from wiretape.exchange.stream import NO_ACK, ByteQueue
@@ -68,6 +69,9 @@ class Sink(Protocol):
 
     def take_end(self, packet: int, encoded: bytes, at_ns: int, violations: int) -> None:
         """One encoded ConnectionEnd, with so many violations in it."""
+
+    def relieve(self, table: Holder) -> None:
+        """Has too much memory given back, at a packet that the traffic chose."""
 
     def apart(self, packet: int, due_ns: int, opened_packet: int) -> AbstractContextManager[None]:
         """What is taken meanwhile was finished by time alone, `due_ns`, which the `packet` of

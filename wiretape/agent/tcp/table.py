@@ -7,7 +7,7 @@ the same half-connections. Both lanes deliver the same bytes; `fast=False` turns
 
 from collections import deque
 from heapq import heappop, heappush
-from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from wiretape.agent.tcp.connection import CLOSED_COST, NEVER, Connection, Sink
 from wiretape.agent.tcp.grouping import Flows
 from wiretape.agent.tcp.half import distance
 from wiretape.agent.tcp.identity import Endpoints
+from wiretape.agent.tcp.relief import Holding
+from wiretape.agent.tcp.share import EVERYTHING, Share
 from wiretape.agent.tcp.whole import Closed, read_whole_connection
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
@@ -26,11 +28,26 @@ _MODULUS = 1 << 32
 _REPLACED, _EVICTED = int(pb.ConnectionEnd.REPLACED), int(pb.ConnectionEnd.EVICTED)
 
 
+class Shown(NamedTuple):
+    """The packets of everybody, which show what time it is: the latest time up to each."""
+
+    clock: I64
+    packets: I64
+
+    def packet_at(self, time_ns: int) -> int:
+        """The first packet that showed that time."""
+        return int(self.packets[np.searchsorted(self.clock, time_ns)])
+
+
 class ConnectionTable:
     """Feeds segments to connections and looks after those whose time has come."""
 
-    def __init__(self, sink: Sink, ledger: Ledger, fast: bool = True) -> None:
+    def __init__(
+        self, sink: Sink, ledger: Ledger, fast: bool = True, share: Share = EVERYTHING
+    ) -> None:
+        """`share`: which connections are this table's, though it sees the segments of all."""
         self._sink = sink
+        self._share = share
         self._ledger = ledger
         self._fast = fast
         self._connections: dict[bytes, Connection] = {}
@@ -44,53 +61,30 @@ class ConnectionTable:
         self._last_packet = 0
         self._latest: deque[tuple[int, list[Connection]]] = deque()
         """Connections that got segments, with the last packet of their batch."""
+        self._keys: list[bytes] = []
+        """Of the connections that `holdings` told last."""
 
     def feed(self, segments: Segments) -> None:
         """Takes one batch of segments in capture order."""
         for part, check in self._sink.traffic.parts(segments):
             self._feed(part)
             if check:
-                self._relieve()
-
-    def _relieve(self) -> None:
-        """Lets go of what the least recently active connections hold, where all hold too much.
-
-        It is done at packets that the traffic alone chooses, so it cannot depend on batches. First
-        contents that are being read are cut, if that is worth it; where it is not enough,
-        connections are closed.
-        """
-        allowed = self._sink.traffic.max_held_bytes
-        held = {key: c.held_bytes for key, c in self._connections.items()}
-        excess = sum(held.values()) + len(self._closed) * CLOSED_COST - allowed
-        if excess <= 0:
-            return
-        for key in list(self._closed):
-            held[key] = self._revive(key).held_bytes
-        excess += allowed // 4  # so that this is rare
-        packet, ledger = self._last_packet, self._ledger
-        ordered = sorted(
-            self._connections.items(), key=lambda item: (item[1].last_ns, item[1].opened_packet)
-        )
-        for key, connection in ordered:
-            cut = connection.evict_contents() if held[key] > allowed >> 13 else 0
-            if cut:
-                ledger.evictions += 1
-                ledger.evicted_bytes += cut
-                excess += connection.held_bytes - held[key]
-                held[key] = connection.held_bytes
-                if excess <= 0:
-                    return
-        for key, connection in ordered:
-            if not connection.closed:
-                ledger.evictions += 1
-                connection.close(packet, self._clock, _EVICTED)
-            self._remove(key, connection)
-            excess -= held[key]
-            if excess <= 0:
-                return
+                self._sink.relieve(self)
 
     def _feed(self, segments: Segments) -> None:
         clock = np.maximum(np.maximum.accumulate(segments.at_ns), self._clock)
+        shown = Shown(clock, segments.packet)
+        rows = self._share.rows(segments)
+        if rows is not None:
+            segments, clock = segments.only(rows), clock[rows]
+        touched = self._feed_flows(segments, clock, shown) if len(clock) else []
+        self._clock = int(shown.clock[-1])
+        self._last_packet = int(shown.packets[-1])
+        self._forget(touched)
+        self._run_timers(shown)
+
+    def _feed_flows(self, segments: Segments, clock: I64, shown: Shown) -> list[Connection]:
+        """Returns the connections that got segments and may get more."""
         flows = Flows(segments, clock)
         touched = []
         for flow in range(flows.count):
@@ -105,23 +99,54 @@ class ConnectionTable:
             if self._fast and _continues(flows, flow, connection, now):
                 connection = self._feed_fast(key, flows, flow, connection, segments, clock)
             else:
-                connection = self._feed_rows(key, flows, flow, connection, segments, clock)
+                connection = self._feed_rows(key, flows, flow, connection, segments, clock, shown)
             self._schedule(key, connection)
             touched.append(connection)
-        self._clock = int(clock[-1])
-        self._last_packet = int(segments.packet[-1])
-        self._forget(touched)
-        self._run_timers(clock, segments.packet)
+        return touched
 
     def close(self) -> None:
         """The capture is over: closes every connection, in the order in which they came."""
-        for connection in sorted(self._connections.values(), key=attrgetter("opened_packet")):
-            connection.close(self._last_packet + 1, self._clock)
+        packet = self._last_packet + 1
+        for connection in self._connections.values():
+            with self._sink.apart(packet, NEVER, connection.opened_packet):
+                connection.close(packet, self._clock)
             self._add_up(connection)
         self._connections.clear()
         self._closed.clear()
         self._due.clear()
         self._latest.clear()
+
+    # -- memory (relief.Holder)
+
+    def held_bytes(self) -> int:
+        held = sum(connection.held_bytes for connection in self._connections.values())
+        return held + len(self._closed) * CLOSED_COST
+
+    def holdings(self) -> list[Holding]:
+        for key in list(self._closed):
+            self._revive(key)
+        self._keys = list(self._connections)
+        return [
+            Holding(each.last_ns, each.opened_packet, each.held_bytes)
+            for each in self._connections.values()
+        ]
+
+    def cut(self, number: int) -> int:
+        connection = self._connections[self._keys[number]]
+        size = connection.evict_contents()
+        if size:
+            self._ledger.evictions += 1
+            self._ledger.evicted_bytes += size
+        return connection.held_bytes
+
+    def drop(self, number: int) -> None:
+        key = self._keys[number]
+        connection = self._connections[key]
+        if not connection.closed:
+            self._ledger.evictions += 1
+            with self._sink.apart(self._last_packet, self._clock, connection.opened_packet):
+                connection.close(self._last_packet, self._clock, _EVICTED)
+        self._remove(key, connection)
 
     def _forget(self, touched: list[Connection]) -> None:
         """Lets go of delivered bytes that nothing will be compared with any more."""
@@ -227,6 +252,7 @@ class ConnectionTable:
         connection: Connection | None,
         segments: Segments,
         clock: I64,
+        shown: Shown,
     ) -> Connection:
         """The slow lane: every segment of the flow in capture order."""
         memory = flows.memory
@@ -241,7 +267,7 @@ class ConnectionTable:
             *(column.tolist() for column in columns), strict=True
         ):
             if connection is not None:
-                self._elapse(connection, now, packet, clock, segments.packet)
+                self._elapse(connection, now, packet, shown)
             if connection is not None and connection.is_forgotten(now):
                 self._remove(key, connection)
                 connection = None
@@ -292,7 +318,7 @@ class ConnectionTable:
             self._serial += 1
             heappush(self._due, (due, self._serial, key, connection))
 
-    def _run_timers(self, clock: I64, packets: I64) -> None:
+    def _run_timers(self, moments: Shown) -> None:
         """What packet time alone decides, at the packet that first showed that time."""
         heap = self._due
         while heap and heap[0][0] <= self._clock:
@@ -304,21 +330,19 @@ class ConnectionTable:
             if self._connections.get(key) is not connection:
                 continue
             connection.due_ns = NEVER
-            self._elapse(connection, self._clock, -1, clock, packets)
+            self._elapse(connection, self._clock, -1, moments)
             if connection.is_forgotten(self._clock):
                 self._remove(key, connection)
             else:
                 self._schedule(key, connection)
 
-    def _elapse(
-        self, connection: Connection, now: int, packet: int, clock: I64, packets: I64
-    ) -> None:
+    def _elapse(self, connection: Connection, now: int, packet: int, moments: Shown) -> None:
         """What time alone did to a connection by `now`, which its own `packet` shows (-1: none).
 
         What the packets of others showed stands in the recording behind what these finished.
         """
         while not connection.closed and (due := connection.next_due_ns()) <= now:
-            shown = int(packets[np.searchsorted(clock, due)])
+            shown = moments.packet_at(due)
             connection.pump(shown)  # what came before does not belong to that time
             if shown == packet:
                 connection.elapse(due, packet)

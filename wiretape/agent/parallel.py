@@ -1,0 +1,293 @@
+"""Imports with several processes: each reads the whole capture, and a share of its connections.
+
+Reading packets costs little beside reading messages, so nothing is shared but the file. Every
+process reads the same batches. The parent has each read the next one (so all stop at the same
+place), puts their records in order, and writes. What comes out does not depend on how many they
+are.
+"""
+
+import gc
+import multiprocessing
+import os
+import signal
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import accumulate
+from multiprocessing.connection import Connection as Channel
+from pathlib import Path
+from typing import Any
+
+from wiretape.agent.config import ImportConfig
+from wiretape.agent.ledger import Ledger
+from wiretape.agent.pipeline import Group, Pipeline, in_order
+from wiretape.agent.sources.pcap_file import CaptureError, open_capture
+from wiretape.agent.tcp.relief import Holder, Holding, relieve
+from wiretape.agent.tcp.share import Share
+from wiretape.exchange.endpoints import ServiceEndpoint
+from wiretape.exchange.records import Record
+
+_AHEAD = 2
+"""How many batches a process may read before its records of the first are taken."""
+
+# What the parent says; a word alone, or (word, number of a connection).
+_GO_ON, _STOP, _RELIEVED = "go on", "stop", "relieved"
+_HELD, _HOLDINGS, _CUT, _DROP = "held", "holdings", "cut", "drop"
+# What a process says, with more beside it.
+_RECORDS, _FULL, _FAILED, _DONE = "records", "full", "failed", "done"
+
+
+class WorkerError(Exception):
+    """A process ended before its work."""
+
+
+def can_be_shared(config: ImportConfig) -> bool:
+    """Whether several processes can import this, and give what one gives.
+
+    Each has to read the captures itself. And where a service was named without its address, roles
+    follow from what other connections showed.
+    """
+    return all(service.address for service in config.services) and all(
+        is_file(name) for name in config.captures
+    )
+
+
+def is_file(name: str) -> bool:
+    """Whether a capture can be read more than once."""
+    try:
+        return name != "-" and Path(name).is_file()
+    except OSError:
+        return False
+
+
+class SharedImport:
+    """The parent's side; a context, at whose end no process is left."""
+
+    def __init__(self, config: ImportConfig) -> None:
+        """Raises OSError where no process can be made."""
+        self.ledger = Ledger()
+        self.unseen_services: set[ServiceEndpoint] = set(config.services)
+        self._workers: list[_Worker] = []
+        forking = multiprocessing.get_context("fork")
+        for number in range(config.jobs):
+            here, there = forking.Pipe()
+            strangers = [worker.channel for worker in self._workers]
+            share = Share(number, config.jobs)
+            process = forking.Process(
+                target=_work, args=(config, share, there, [here, *strangers]), daemon=True
+            )
+            process.start()
+            there.close()
+            self._workers.append(_Worker(process, here))
+
+    def __enter__(self) -> "SharedImport":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        for worker in self._workers:
+            worker.channel.close()
+            worker.process.terminate()
+            worker.process.join()
+
+    def batches(
+        self, stopped: Callable[[], bool], failed: Callable[[str, str], None]
+    ) -> Iterator[tuple[int, list[Record], bool]]:
+        """How many bytes were read, the records of a batch, and whether more has to be waited for.
+
+        `stopped` is asked before each further batch; `failed` takes a capture's name and what is
+        wrong with it. Raises WorkerError.
+        """
+        for worker in self._workers:
+            for _ in range(_AHEAD):
+                worker.send(_GO_ON)
+        stopping = False
+        while True:
+            said = [worker.receive() for worker in self._workers]
+            kinds = {kind for kind, _ in said}
+            if len(kinds) > 1:
+                raise WorkerError("the processes read different captures")
+            kind = kinds.pop()
+            if kind == _FULL:
+                relieve(self._workers, said[0][1])
+                for worker in self._workers:
+                    worker.send(_RELIEVED)
+            elif kind == _FAILED:
+                failed(*said[0][1])
+            elif kind == _DONE:
+                for _, (ledger, unseen) in said:
+                    self.ledger.add(ledger)
+                    self.unseen_services &= unseen
+                return
+            else:
+                position, last = said[0][1][:2]
+                records: list[Record] = []
+                apart: list[Group] = []
+                for worker, (_, (_, _, columns, groups)) in zip(self._workers, said, strict=True):
+                    worker.take(columns, groups, records, apart)
+                yield position, in_order(records, apart), False
+                if last:
+                    continue
+                stopping = stopping or stopped()
+                for worker in self._workers:
+                    worker.send(_STOP if stopping else _GO_ON)
+
+
+class _Worker:
+    """A process as the parent sees it; a relief.Holder while it waits to be relieved."""
+
+    def __init__(self, process: Any, channel: "Channel[Any, Any]") -> None:
+        self.process = process
+        self.channel = channel
+
+    def send(self, message: object) -> None:
+        """One that has ended hears nothing: if it was before its time, `receive` says so."""
+        with suppress(OSError):
+            self.channel.send(message)
+
+    def receive(self) -> Any:
+        try:
+            return self.channel.recv()
+        except (EOFError, OSError) as error:
+            self.process.join()
+            raise WorkerError(f"a process ended with {self.process.exitcode}") from error
+
+    def take(
+        self,
+        columns: Sequence["array[int]"],
+        groups: list[tuple[tuple[int, int, int], int]],
+        records: list[Record],
+        apart: list[Group],
+    ) -> None:
+        """Reads the encoded bytes that follow, and makes records of them."""
+        try:
+            data = memoryview(self.channel.recv_bytes())
+        except (EOFError, OSError) as error:
+            raise WorkerError("a process ended within its records") from error
+        packets, kinds, sizes, times = columns
+        ends = list(accumulate(sizes, initial=0))
+        made: list[Record] = [
+            (packet, kind, (data[begin:end],), end - begin, at_ns)
+            for packet, kind, begin, end, at_ns in zip(
+                packets, kinds, ends, ends[1:], times, strict=False
+            )
+        ]
+        first = len(made) - sum(count for _, count in groups)
+        records += made[:first]
+        for order, count in groups:
+            apart.append((order, made[first : first + count]))
+            first += count
+
+    # -- relief.Holder
+
+    def held_bytes(self) -> int:
+        self.send(_HELD)
+        held: int = self.receive()
+        return held
+
+    def holdings(self) -> list[Holding]:
+        self.send(_HOLDINGS)
+        holdings: list[Holding] = self.receive()
+        return holdings
+
+    def cut(self, number: int) -> int:
+        self.send((_CUT, number))
+        left: int = self.receive()
+        return left
+
+    def drop(self, number: int) -> None:
+        self.send((_DROP, number))
+        self.receive()
+
+
+def _work(
+    config: ImportConfig,
+    share: Share,
+    channel: "Channel[Any, Any]",
+    strangers: Sequence["Channel[Any, Any]"],
+) -> None:
+    """A process: reads all captures, and tells the parent of its share."""
+    for stranger in strangers:
+        stranger.close()
+    # Whether to stop is for the parent to say, at the same batch to all.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.disable()
+    try:
+        _SharedPipeline(config, share, channel).run()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(1)  # the parent is gone, and with it the recording
+
+
+class _SharedPipeline(Pipeline):
+    """A pipeline that does what the parent says."""
+
+    def __init__(self, config: ImportConfig, share: Share, channel: "Channel[Any, Any]") -> None:
+        super().__init__("pcap", config.max_content_bytes, config.services, config.fast, share)
+        self._captures = config.captures
+        self._batch_bytes = config.batch_bytes
+        self._channel = channel
+        self._allowed = 0
+        """How many batches may be read."""
+        self._stopped = False
+
+    def run(self) -> None:
+        before = 0
+        for name in self._captures:
+            if self._stopped:
+                break
+            try:
+                with open_capture(name, self._batch_bytes) as capture:
+                    batches = capture.batches(self.packets)
+                    while self._may_go_on() and (batch := next(batches, None)) is not None:
+                        self.read(batch)
+                        self._tell_records(before + capture.position)
+                    before += capture.size or 0
+            except CaptureError as error:
+                self._channel.send((_FAILED, (name, str(error))))
+        self.finish()
+        self._tell_records(before, last=True)
+        self._channel.send((_DONE, (self.ledger, self.unseen_services)))
+
+    def _may_go_on(self) -> bool:
+        while not self._allowed and not self._stopped:
+            self._listen()
+        return not self._stopped or self._allowed > 0
+
+    def _listen(self) -> object:
+        """Takes what the parent says; returns it where it is not about going on."""
+        said: object = self._channel.recv()
+        if said == _GO_ON:
+            self._allowed += 1
+        elif said == _STOP:
+            self._stopped = True
+        else:
+            return said
+        return None
+
+    def _tell_records(self, position: int, last: bool = False) -> None:
+        self._allowed -= 1
+        records, apart = self.take()
+        records += [record for _, group in apart for record in group]
+        columns = (
+            array("q", [record[0] for record in records]),
+            array("q", [record[1] for record in records]),
+            array("q", [record[3] for record in records]),
+            array("q", [record[4] for record in records]),
+        )
+        groups = [(order, len(group)) for order, group in apart]
+        self._channel.send((_RECORDS, (position, last, columns, groups)))
+        self._channel.send_bytes(b"".join([piece for record in records for piece in record[2]]))
+
+    def relieve(self, table: Holder) -> None:
+        """Lets the parent decide, which knows what the others hold."""
+        self._channel.send((_FULL, self.traffic.max_held_bytes))
+        while (said := self._listen()) != _RELIEVED:
+            if said == _HELD:
+                self._channel.send(table.held_bytes())
+            elif said == _HOLDINGS:
+                self._channel.send(table.holdings())
+            elif isinstance(said, tuple) and said[0] == _CUT:
+                self._channel.send(table.cut(said[1]))
+            elif isinstance(said, tuple):
+                table.drop(said[1])
+                self._channel.send(None)
