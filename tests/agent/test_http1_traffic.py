@@ -309,3 +309,11 @@ def test_hole_from_a_message_over_others(cut: int) -> None:
     result = lossy(peers.sent, [lost])
     assert ("/2", 203) not in shapes(result)
     assert ("/1", 200) in shapes(result) or cut < 15
+
+
+def test_a_status_of_one_digit_is_no_interim_one() -> None:
+    """Only 1xx has no content (RFC 9110 §15.2)."""
+    result = talked((0, get("/1")), (1, b"HTTP/1.1 2XX OK\r\nContent-Length: 4\r\n\r\nabcd"))
+    (exchange,) = result.exchanges
+    assert exchange.http.response.content.data == b"abcd"
+    assert codes(result) == ["malformed-status-line"]

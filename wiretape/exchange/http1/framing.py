@@ -63,7 +63,7 @@ def has_no_content(status: int, method: bytes) -> bool:
     """Whether a response ends with its head whatever its fields say (rules 1 and 2)."""
     if method == b"CONNECT" and 200 <= status < 300:
         return True
-    return method == b"HEAD" or 0 < status < 200 or status in (204, 304)
+    return method == b"HEAD" or 100 <= status < 200 or status in (204, 304)
 
 
 def of_response(fields: FieldSection, status: int, method: bytes) -> tuple[int, int]:
