@@ -32,6 +32,7 @@ SAME_INTERFACE_NS = 100_000
 _NO_IDENTIFICATION = 1
 """Up to this the field tells nothing: stacks send 0 where nothing may be fragmented, and those who
 make packets by hand leave 1."""
+_MAX_PIECES = 64
 _SLOT_BITS = 18
 _ODD_PRIMES = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 
@@ -41,7 +42,8 @@ class Duplicates:
 
     def __init__(self) -> None:
         self._hashes: U64 = np.zeros(0, np.uint64)
-        self._recent: list[I64 | U64] = []
+        self._recent: list[list[I64 | U64]] = []
+        """Columns of what is remembered, in pieces that are joined when needed, or many."""
         self._payloads: list[bytes] = []
         """Of the last of them, as far as `COMPARED_BYTES` reach."""
         self._total_bytes = 0
@@ -69,14 +71,11 @@ class Duplicates:
                 copies = np.zeros(len(segments.packet), bool)
                 copies[rows] = True
         self._hashes = hashes[-REACH:].copy()
-        missing = REACH - len(segments.packet)
-        if missing <= 0 or not self._recent:
-            self._recent = [column[-REACH:].copy() for column in columns]
-        else:
-            self._recent = [
-                np.concatenate([old[-missing:], column])
-                for old, column in zip(self._recent, columns, strict=True)
-            ]
+        if len(segments.packet) >= REACH:
+            self._recent.clear()
+        self._recent.append([column[-REACH:].copy() for column in columns])
+        if len(self._recent) > _MAX_PIECES or len(segments.packet) > REACH // _MAX_PIECES:
+            self._join()
         self._remember_payloads(segments)
         return copies
 
@@ -96,10 +95,19 @@ class Duplicates:
                 found.append(row)
         return found
 
+    def _join(self) -> list[I64 | U64]:
+        """What is remembered, as one piece with as many rows as there are hashes."""
+        known = len(self._hashes)
+        joined = [np.concatenate(parts)[-known:] for parts in zip(*self._recent, strict=True)]
+        self._recent = [joined]
+        return joined
+
     def _remember_payloads(self, segments: Segments) -> None:
-        ends = self._recent[-1]
-        self._total_bytes = int(ends[-1])
-        reach = len(ends) - int(np.searchsorted(ends, self._total_bytes - COMPARED_BYTES))
+        self._total_bytes += int(segments.length.sum())
+        reach = len(self._hashes)
+        if self._total_bytes > COMPARED_BYTES:
+            ends = np.concatenate([piece[-1] for piece in self._recent])[-reach:]
+            reach -= int(np.searchsorted(ends, self._total_bytes - COMPARED_BYTES))
         starts, lengths = segments.start[-reach:].tolist(), segments.length[-reach:].tolist()
         memory = segments.buffer.data
         self._payloads += [
@@ -123,13 +131,14 @@ class Duplicates:
     def _told(self, columns: list[I64 | U64], earlier: I64, later: I64) -> Mask:
         """Which of the `later` rows of the batch copy the `earlier` one, counted from memory on."""
         known = len(self._hashes)
+        recent = self._join() if known else []
         remembered = earlier < known
         told = np.ones(len(later), bool)
         pairs = []
         for place, column in enumerate(columns):
             before = column[np.where(remembered, 0, earlier - known)]
             if known:
-                old = self._recent[place]
+                old = recent[place]
                 before = np.where(remembered, old[np.where(remembered, earlier, 0)], before)
             now = column[later]
             if place < _FREE:
