@@ -95,14 +95,23 @@ def test_memory_that_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert imported([capture], tmp_path, 2)[1]["evictions"]
 
 
+def test_records_larger_than_what_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wiretape.agent.parallel._AREA_BYTES", 3000)
+    capture = tmp_path / "busy.pcap"
+    capture.write_bytes(pcap(busy()))
+    assert_same([capture], tmp_path)
+
+
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(faulty_captures(), st.sampled_from([300, 900]))
+@given(faulty_captures(), st.sampled_from([1600, 2500]))
 def test_whatever_goes_wrong(segments: list[Segment], batch_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         capture = Path(folder, "any.pcap")
         capture.write_bytes(pcap(segments, ns=True))
         shared = imported([capture], Path(folder), 2, batch_bytes)
-        assert shared == imported([capture], Path(folder), 1, 2000)
+        assert shared == imported([capture], Path(folder), 1, 9000)
 
 
 @pytest.mark.parametrize(

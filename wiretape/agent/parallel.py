@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate
+from mmap import mmap
 from multiprocessing.connection import Connection as Channel
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,11 @@ from wiretape.exchange.records import Record
 _AHEAD = 2
 """How many batches a process may read before its records of the first are taken."""
 
+_AREA_BYTES = 16 << 20
+"""What a process can tell at once without sending it through a pipe: memory that both see."""
+
 # What the parent says; a word alone, or (word, number of a connection).
-_GO_ON, _STOP, _RELIEVED = "go on", "stop", "relieved"
+_GO_ON, _STOP, _TAKEN, _RELIEVED = "go on", "stop", "taken", "relieved"
 _HELD, _HOLDINGS, _CUT, _DROP = "held", "holdings", "cut", "drop"
 # What a process says, with more beside it.
 _RECORDS, _FULL, _FAILED, _DONE = "records", "full", "failed", "done"
@@ -73,12 +77,13 @@ class SharedImport:
             here, there = forking.Pipe()
             strangers = [worker.channel for worker in self._workers]
             share = Share(number, config.jobs)
+            area = mmap(-1, _AREA_BYTES)
             process = forking.Process(
-                target=_work, args=(config, share, there, [here, *strangers]), daemon=True
+                target=_work, args=(config, share, there, area, [here, *strangers]), daemon=True
             )
             process.start()
             there.close()
-            self._workers.append(_Worker(process, here))
+            self._workers.append(_Worker(process, here, area))
 
     def __enter__(self) -> "SharedImport":
         return self
@@ -88,6 +93,7 @@ class SharedImport:
             worker.channel.close()
             worker.process.terminate()
             worker.process.join()
+            worker.area.close()
 
     def batches(
         self, stopped: Callable[[], bool], failed: Callable[[str, str], None]
@@ -122,8 +128,10 @@ class SharedImport:
                 position, last = said[0][1][:2]
                 records: list[Record] = []
                 apart: list[Group] = []
-                for worker, (_, (_, _, columns, groups)) in zip(self._workers, said, strict=True):
-                    worker.take(columns, groups, records, apart)
+                for worker, (_, (_, _, size, columns, groups)) in zip(
+                    self._workers, said, strict=True
+                ):
+                    worker.take(size, columns, groups, records, apart)
                 yield position, in_order(records, apart), False
                 if last:
                     continue
@@ -135,9 +143,10 @@ class SharedImport:
 class _Worker:
     """A process as the parent sees it; a relief.Holder while it waits to be relieved."""
 
-    def __init__(self, process: Any, channel: "Channel[Any, Any]") -> None:
+    def __init__(self, process: Any, channel: "Channel[Any, Any]", area: mmap) -> None:
         self.process = process
         self.channel = channel
+        self.area = area
 
     def send(self, message: object) -> None:
         """One that has ended hears nothing: if it was before its time, `receive` says so."""
@@ -153,16 +162,21 @@ class _Worker:
 
     def take(
         self,
+        size: int,
         columns: Sequence["array[int]"],
         groups: list[tuple[tuple[int, int, int], int]],
         records: list[Record],
         apart: list[Group],
     ) -> None:
-        """Reads the encoded bytes that follow, and makes records of them."""
-        try:
-            data = memoryview(self.channel.recv_bytes())
-        except (EOFError, OSError) as error:
-            raise WorkerError("a process ended within its records") from error
+        """Makes records of the `size` encoded bytes that are told, in the area or behind."""
+        if size <= _AREA_BYTES:
+            data = memoryview(self.area[:size])
+            self.send(_TAKEN)
+        else:
+            try:
+                data = memoryview(self.channel.recv_bytes())
+            except (EOFError, OSError) as error:
+                raise WorkerError("a process ended within its records") from error
         packets, kinds, sizes, times = columns
         ends = list(accumulate(sizes, initial=0))
         made: list[Record] = [
@@ -203,6 +217,7 @@ def _work(
     config: ImportConfig,
     share: Share,
     channel: "Channel[Any, Any]",
+    area: mmap,
     strangers: Sequence["Channel[Any, Any]"],
 ) -> None:
     """A process: reads all captures, and tells the parent of its share."""
@@ -213,7 +228,7 @@ def _work(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.disable()
     try:
-        _SharedPipeline(config, share, channel).run()
+        _SharedPipeline(config, share, channel, area).run()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(1)  # the parent is gone, and with it the recording
 
@@ -221,11 +236,15 @@ def _work(
 class _SharedPipeline(Pipeline):
     """A pipeline that does what the parent says."""
 
-    def __init__(self, config: ImportConfig, share: Share, channel: "Channel[Any, Any]") -> None:
+    def __init__(
+        self, config: ImportConfig, share: Share, channel: "Channel[Any, Any]", area: mmap
+    ) -> None:
         super().__init__("pcap", config.max_content_bytes, config.services, config.fast, share)
         self._captures = config.captures
         self._batch_bytes = config.batch_bytes
         self._channel = channel
+        self._area = area
+        self._area_is_free = True
         self._allowed = 0
         """How many batches may be read."""
         self._stopped = False
@@ -260,6 +279,8 @@ class _SharedPipeline(Pipeline):
             self._allowed += 1
         elif said == _STOP:
             self._stopped = True
+        elif said == _TAKEN:
+            self._area_is_free = True
         else:
             return said
         return None
@@ -275,8 +296,15 @@ class _SharedPipeline(Pipeline):
             array("q", [record[4] for record in records]),
         )
         groups = [(order, len(group)) for order, group in apart]
-        self._channel.send((_RECORDS, (position, last, columns, groups)))
-        self._channel.send_bytes(b"".join([piece for record in records for piece in record[2]]))
+        data = b"".join([piece for record in records for piece in record[2]])
+        while not self._area_is_free:
+            self._listen()
+        if len(data) <= _AREA_BYTES:
+            self._area[: len(data)] = data
+            self._area_is_free = False
+        self._channel.send((_RECORDS, (position, last, len(data), columns, groups)))
+        if len(data) > _AREA_BYTES:
+            self._channel.send_bytes(data)
 
     def relieve(self, table: Holder) -> None:
         """Lets the parent decide, which knows what the others hold."""
