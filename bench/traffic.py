@@ -62,9 +62,9 @@ class _Capture:
         self._file.close()
 
 
-_COLOURS = "red orange yellow green blue indigo violet black white grey".split()
-_THINGS = "chair table lamp shelf sofa desk mirror carpet stool bench clock vase".split()
-_TAGS = "new sale garden home office oak steel glass eco vintage outdoor gift".split()
+_COLOURS = ("red", "orange", "yellow", "green", "blue", "indigo", "violet", "black", "white")
+_THINGS = ("chair", "table", "lamp", "shelf", "sofa", "desk", "mirror", "carpet", "stool", "bench")
+_TAGS = ("new", "sale", "garden", "home", "office", "oak", "steel", "glass", "eco", "vintage")
 
 
 def _page(random_: random.Random, number: int, size: int) -> dict[str, object]:

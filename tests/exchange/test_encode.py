@@ -221,10 +221,14 @@ def test_exchange(
         [each.SerializeToString() for each in violated],
     )
     if request is not None and response is not None and not (interim or violated):
-        messages = request.SerializeToString(), response.SerializeToString()
-        identity = encode.delimited(2, encoded_connection(connection)), ordinal, role
-        whole, whole_size = encode.answered_exchange(ident.encode(), *identity, *messages)
-        assert (b"".join(whole), whole_size) == (b"".join(parts), size)
+        answered = 7, 0xABC, request.SerializeToString(), response.SerializeToString()
+        field = encode.delimited(2, encoded_connection(connection))
+        (record,) = encode.answered_exchanges(b"0123", field, role, ordinal, [answered])
+        same = pb.Exchange.FromString(b"".join(parts))
+        same.id = f"{0xABC:016x}-0123-{ordinal}"
+        assert record[0::4] == (7, 0xABC)
+        assert b"".join(record[2]) == same.SerializeToString()
+        assert record[3] == same.ByteSize()
     wanted = pb.Exchange(
         id=ident,
         connection=connection_of(connection),

@@ -4,7 +4,7 @@ Finished records leave in the order of the packets that finished them, so a reco
 depend on the size of batches.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 
@@ -161,11 +161,10 @@ class Pipeline:
         ledger.violations += violations
         self._records.append((packet, EXCHANGES, parts, size, at_ns))
 
-    def take_answered(self, packet: int, parts: tuple[bytes, ...], size: int, at_ns: int) -> None:
-        ledger = self.ledger
-        ledger.exchanges += 1
-        ledger.complete += 1
-        self._records.append((packet, EXCHANGES, parts, size, at_ns))
+    def take_answered(self, records: Sequence[Record]) -> None:
+        self.ledger.exchanges += len(records)
+        self.ledger.complete += len(records)
+        self._records += records
 
     def take_end(self, packet: int, encoded: bytes, at_ns: int, violations: int) -> None:
         self.ledger.violations += violations

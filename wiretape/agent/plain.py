@@ -7,7 +7,7 @@ messages. Whatever else an exchange may be is left to the readers, which give th
 from bisect import bisect_right
 from collections.abc import Callable
 
-from wiretape.exchange.encode import REQUEST_FIRST_AT, RESPONSE_FIRST_AT, TIMES
+from wiretape.exchange.encode import REQUEST_FIRST_AT, RESPONSE_FIRST_AT, TIMES, Answered
 from wiretape.exchange.http1 import Sections
 from wiretape.exchange.stream import Readable
 
@@ -19,17 +19,17 @@ def read_plain_exchanges(
     requests: Readable,
     responses: Readable,
     sent: tuple[int, int],
-    answered: Callable[[int, int, bytes, bytes], None],
     floor: int = 0,
     given_up_before: Callable[[int], int] | None = None,
-) -> int:
+) -> list[Answered]:
     """Reads on, from where both stand, as long as one plain exchange follows another.
 
     `sent` is an offset in the direction of the requests with its sequence number, to read
-    acknowledgments by. `answered` takes each exchange: the packet that finished it, no earlier than
-    `floor`; when it began; both messages, encoded. `given_up_before` tells of holes before what
-    a response acknowledges, if there were any. Returns the floor of what follows.
+    acknowledgments by. No exchange is finished before the packet `floor`, nor before another that
+    stands before it. `given_up_before` tells of holes before what a response acknowledges, if there
+    were any.
     """
+    exchanges: list[Answered] = []
     data, reply = requests.data, responses.data
     pos, reply_pos = requests.pos, responses.pos
     size, reply_size = len(data), len(reply)
@@ -40,16 +40,18 @@ def read_plain_exchanges(
     segment = bisect_right(ends, base + pos)
     reply_segment = bisect_right(reply_ends, reply_base + reply_pos)
     acknowledged, number = sent
-    join, times = b"".join, TIMES.pack
+    times = TIMES.pack
     while pos < size and reply_pos < reply_size:
         request = read_request(data, pos)
         if request is None:
             break
-        template, head, before, content, after, stop = request
+        template, layout, values, before, content, after, stop = request
         response = read_response(reply, reply_pos, template.method)
         if response is None:
             break
-        _, reply_head, reply_before, reply_content, reply_after, reply_stop = response
+        _, reply_layout, reply_values, reply_before, reply_content, reply_after, reply_stop = (
+            response
+        )
 
         offset = reply_base + reply_pos
         while reply_ends[reply_segment] <= offset:
@@ -79,17 +81,22 @@ def read_plain_exchanges(
         if last_ns < first_ns:
             last_ns = first_ns
 
-        packet = max(packets[segment], reply_packets[reply_segment], floor)
+        if packets[segment] > floor:
+            floor = packets[segment]
+        if reply_packets[reply_segment] > floor:
+            floor = reply_packets[reply_segment]
         if given_up_before is not None:
-            packet = max(packet, given_up_before(heard))
-        floor = packet
+            floor = max(floor, given_up_before(heard))
         asked_at = times(REQUEST_FIRST_AT, first_ns, REQUEST_FIRST_AT + 8, last_ns)
         replied_at = times(RESPONSE_FIRST_AT, reply_first_ns, RESPONSE_FIRST_AT + 8, reply_last_ns)
-        answered(
-            packet,
-            first_ns,
-            join((head, before, content, after, asked_at)),
-            join((reply_head, reply_before, reply_content, reply_after, replied_at)),
+        exchanges.append(
+            (
+                floor,
+                first_ns,
+                layout % (*values, before, content, after, asked_at),
+                reply_layout
+                % (*reply_values, reply_before, reply_content, reply_after, replied_at),
+            )
         )
         requests.pos, responses.pos = pos, reply_pos = stop, reply_stop
-    return floor
+    return exchanges

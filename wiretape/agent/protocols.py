@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from wiretape.agent.plain import read_plain_exchanges
+from wiretape.exchange.encode import Answered
 from wiretape.exchange.http1 import (
     WAIT,
     Message,
@@ -40,8 +41,8 @@ class Recorder(Protocol):
         response: Message | None,
     ) -> None: ...
 
-    def answered(self, packet: int, first_at_ns: int, request: bytes, response: bytes) -> None:
-        """An exchange of a request and a response with nothing beside them, both encoded."""
+    def answered(self, exchanges: Sequence[Answered]) -> None:
+        """Whole exchanges of a request and a response with nothing beside them."""
 
 
 class Side(Protocol):
@@ -120,17 +121,17 @@ class HttpConversation:
             return
         answers.pull_all()
         begun, answers_begun = asked.pos, answers.pos
-        given_up = asked.given_up_before if asked.holes_taken else None
-        self._floor = read_plain_exchanges(
+        exchanges = read_plain_exchanges(
             self._sections,
             asked,
             answers,
             (client.next, client.next_seq),
-            self._recorder.answered,
             self._floor,
-            given_up,
+            asked.given_up_before if asked.holes_taken else None,
         )
-        if asked.pos > begun:
+        if exchanges:
+            self._recorder.answered(exchanges)
+            self._floor = exchanges[-1][0]
             asking.message_bytes += asked.pos - begun
             answering.message_bytes += answers.pos - answers_begun
             self._answered_end = self._paired_end = answers.offset

@@ -12,6 +12,8 @@ joins them once, into its chunk.
 from collections.abc import Iterable, Sequence
 from struct import Struct
 
+from wiretape.exchange.records import EXCHANGES, Record
+
 VARINT = tuple(
     bytes((n,)) if n < 0x80 else bytes((n & 0x7F | 0x80, n >> 7)) for n in range(1 << 14)
 )
@@ -234,28 +236,41 @@ def exchange(
     return (head, *body), size + len(head)
 
 
-def answered_exchange(
-    ident: bytes,
-    connection_field: bytes,
-    ordinal: int,
-    role: int,
-    request: bytes,
-    response: bytes,
-) -> tuple[tuple[bytes, bytes, bytes, bytes], int]:
-    """What `exchange` gives for a request and a response with nothing beside them."""
-    asked, answered = varint(len(request)), varint(len(response))
-    size = 2 + len(asked) + len(request) + len(answered) + len(response)
-    head = b"\x0a%b%b%b%b%b\x52%b\x0a%b" % (
-        VARINT[len(ident)],
-        ident,
-        connection_field,
-        b"\x18" + varint(ordinal) if ordinal else b"",
-        _ROLES[role],
-        varint(size),
-        asked,
-    )
-    between = b"\x1a" + answered
-    return (head, request, between, response), len(head) - 1 - len(asked) + size
+Answered = tuple[int, int, bytes, bytes]
+"""A request and its response with nothing beside them: the packet that finished them, when they
+began, and both messages, encoded."""
+
+
+def answered_exchanges(
+    ident: bytes, connection_field: bytes, role: int, ordinal: int, exchanges: Iterable[Answered]
+) -> list[Record]:
+    """What `exchange` gives for each of `exchanges`, as records.
+
+    `ident` is that of the connection, `ordinal` of the first. All at once, for there are many.
+    """
+    records: list[Record] = []
+    # All identifiers have a length that one byte holds, and so has its own: no varint is needed.
+    before_ordinal = b"-" + ident + b"-"
+    fixed = 16 + len(before_ordinal)
+    role_field = _ROLES[role]
+    for number, (packet, first_at_ns, request, response) in enumerate(exchanges, ordinal):
+        asked, answered = varint(len(request)), varint(len(response))
+        size = 2 + len(asked) + len(request) + len(answered) + len(response)
+        digits = b"%d" % number
+        head = b"\x0a%c%016x%b%b%b%b%b\x52%b\x0a%b" % (
+            fixed + len(digits),
+            first_at_ns,
+            before_ordinal,
+            digits,
+            connection_field,
+            b"\x18" + varint(number) if number else b"",
+            role_field,
+            varint(size),
+            asked,
+        )
+        parts = head, request, b"\x1a" + answered, response
+        records.append((packet, EXCHANGES, parts, len(head) - 1 - len(asked) + size, first_at_ns))
+    return records
 
 
 def _exchange_head(ident: bytes, connection_field: bytes, ordinal: int, role: int) -> bytes:

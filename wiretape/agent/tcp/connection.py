@@ -12,7 +12,9 @@ from wiretape.agent.tcp.identity import NOBODY, Endpoints, Identity, identify
 from wiretape.agent.tcp.memory import Traffic
 from wiretape.agent.tcp.relief import Holder
 from wiretape.exchange import encode
+from wiretape.exchange.encode import Answered
 from wiretape.exchange.http1 import Message, Reader, Sections
+from wiretape.exchange.records import Record
 from wiretape.exchange.stream import NO_ACK, ByteQueue
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
@@ -64,8 +66,8 @@ class Sink(Protocol):
     ) -> None:
         """One encoded Exchange; `kind`: has a request, has a response, has gaps, violations."""
 
-    def take_answered(self, packet: int, parts: tuple[bytes, ...], size: int, at_ns: int) -> None:
-        """One encoded Exchange with both halves, whole and with nothing to remark."""
+    def take_answered(self, records: Sequence[Record]) -> None:
+        """Encoded Exchanges with both halves, whole and with nothing to remark."""
 
     def take_end(self, packet: int, encoded: bytes, at_ns: int, violations: int) -> None:
         """One encoded ConnectionEnd, with so many violations in it."""
@@ -414,12 +416,10 @@ class Connection:
         kind = request is not None, answered, gapped, len(violations)
         self._sink.take_exchange(packet, parts, size, first_at_ns, kind)
 
-    def answered(self, packet: int, first_at_ns: int, request: bytes, response: bytes) -> None:
+    def answered(self, exchanges: Sequence[Answered]) -> None:
         identity = self._ids or self._identity()
-        ordinal = self.ordinal
-        self.ordinal = ordinal + 1
-        parts, size = identity.exchange(ordinal, first_at_ns, request, response)
-        self._sink.take_answered(packet, parts, size, first_at_ns)
+        self._sink.take_answered(identity.answered(self.ordinal, exchanges))
+        self.ordinal += len(exchanges)
 
     def _conflicts_of(self, message: Message, direction: int, packet: int) -> tuple[bytes, ...]:
         """Violations for bytes of `message` that came again, otherwise, up to `packet`."""

@@ -1,11 +1,14 @@
 """Who talks with whom: the identity of a flow, and of one connection on it."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address
 from typing import NamedTuple
 
 from wiretape.exchange import encode
+from wiretape.exchange.encode import Answered
+from wiretape.exchange.records import Record
 
 
 class Endpoints(NamedTuple):
@@ -39,12 +42,9 @@ class Identity(NamedTuple):
     """Field 2 of Exchange, tag included."""
     role: int
 
-    def exchange(
-        self, ordinal: int, first_at_ns: int, request: bytes, response: bytes
-    ) -> tuple[tuple[bytes, ...], int]:
-        """An exchange of two whole messages with nothing to remark, and its size."""
-        ident = b"%016x-%b-%d" % (first_at_ns, self.ident, ordinal)
-        return encode.answered_exchange(ident, self.field, ordinal, self.role, request, response)
+    def answered(self, ordinal: int, exchanges: Iterable[Answered]) -> list[Record]:
+        """Records of whole exchanges with nothing to remark, `ordinal` that of the first."""
+        return encode.answered_exchanges(self.ident, self.field, self.role, ordinal, exchanges)
 
 
 def identify(

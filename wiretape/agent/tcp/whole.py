@@ -56,14 +56,7 @@ def read_whole_connection(
     half, peer = 2 * flow + client, 2 * flow + 1 - client
     requests, responses = Readable(flows.run(half, 0)), Readable(flows.run(peer, 0))
     initial_seq = (flows.half_seq[half] + 1) % _MODULUS
-    exchanges: list[tuple[int, int, bytes, bytes]] = []
-    read_plain_exchanges(
-        sink.sections,
-        requests,
-        responses,
-        (0, initial_seq),
-        lambda *exchange: exchanges.append(exchange),
-    )
+    exchanges = read_plain_exchanges(sink.sections, requests, responses, (0, initial_seq))
     if requests.pos < len(requests.data) or responses.pos < len(responses.data):
         return None
     opened_packet, opened_at_ns = opened
@@ -73,9 +66,7 @@ def read_whole_connection(
     sink.served(server, opened_packet)
     role = sink.role_of((addresses[client], ports[client]), server, opened_packet)
     identity = identify(endpoints, client, opened_at_ns, sink.source, False, role)
-    for ordinal, (packet, first_at_ns, request, response) in enumerate(exchanges):
-        parts, size = identity.exchange(ordinal, first_at_ns, request, response)
-        sink.take_answered(packet, parts, size, first_at_ns)
+    sink.take_answered(identity.answered(0, exchanges))
     ledgers = (
         encode.whole_half_ledger(len(requests.data)),
         encode.whole_half_ledger(len(responses.data)),

@@ -33,41 +33,42 @@ class _Frames(dict[int, tuple[bytes, bytes]]):
         return frame
 
 
-PlainMessage = tuple[HeadTemplate, bytes, bytes, bytes, bytes, int]
-"""Template; then the message, encoded but for its times: head, and before, in and after the data of
-its content; then where it ends."""
+PlainMessage = tuple[HeadTemplate, bytes, tuple[bytes, ...], bytes, bytes, bytes, int]
+"""Template, layout, and the values that change in the head; then what stands before, in and after
+the data of the encoded content; then where the message ends."""
 
 
 class PlainReader:
     """Reads the plain messages of one direction; shared by all connections."""
 
     def __init__(self, heads: HeadTemplates, content_tag: bytes, max_content_bytes: int) -> None:
-        self._read_head = heads.read
+        self._match = heads.match
         self._tag = content_tag
         self._frames = _Frames(content_tag)
         self._max_length = min(max_content_bytes, MAX_WHOLE_CONTENT)
 
     def read(self, data: bytes, pos: int, asked: bytes = b"") -> PlainMessage | None:
         """The message that begins at data[pos]; `asked`: the method that it answers."""
-        plain = self._read_head(data, pos)
-        if plain is None:
+        head = self._match(data, pos)
+        if head is None:
             return None
-        template, head, end, length = plain
+        template, layout, values, end, length = head
         kind = template.framing
         if kind == LENGTH and asked != b"HEAD":
             stop = end + length
             if stop > len(data) or length > self._max_length:
                 return None
             before, after = self._frames[length]
-            return template, head, before, data[end:stop], after, stop
+            return template, layout, values, before, data[end:stop], after, stop
         if asked == b"HEAD" or kind == NONE:
             before, after = self._frames[-1]
-            return template, head, before, b"", after, end
+            return template, layout, values, before, b"", after, end
         if kind == CHUNKED:
             chunked = self._whole_chunks(data, end)
             if chunked is not None:
                 content, stop = chunked
-                return template, head, self._tag + encode.varint(len(content)), content, b"", stop
+                before = self._tag + encode.varint(len(content))
+                return template, layout, values, before, content, b"", stop
         return None
 
     def _whole_chunks(self, data: bytes, pos: int) -> tuple[bytes, int] | None:

@@ -82,7 +82,8 @@ class HeadTemplate:
         self._changes = [False] * len(lines)
         self._sightings = 0
         self.layouts: dict[tuple[int, ...], bytes] = {}
-        """By the lengths of the values that change: the encoded fields, with %b for each."""
+        """By the lengths of the values that change: the encoded fields, with %b for each of them,
+        and for what follows the head: before, in and after the content's data, and the times."""
         self.method = method
         self.version = version
         self.status = status
@@ -132,6 +133,7 @@ class HeadTemplate:
             outer = line.tag + varint(len(prefix) + size) if line.tag else b""
             value = b"%b" if changes else _literal(line.value)
             encoded += _literal(line.before + outer + prefix) + value + _literal(line.after)
+        encoded += b"%b%b%b%b"
         self.layouts[sizes] = encoded
         return encoded
 
@@ -140,9 +142,9 @@ def _literal(data: bytes) -> bytes:
     return data.replace(b"%", b"%%")
 
 
-PlainHead = tuple[HeadTemplate, bytes, int, int]
-"""The template that matched, the encoded fields, where the head ends in the data, and the length of
-the content or -1."""
+PlainHead = tuple[HeadTemplate, bytes, tuple[bytes, ...], int, int]
+"""The template that matched, its layout for the values that change, these values, where the head
+ends in the data, and the length of the content or -1."""
 
 
 class HeadTemplates:
@@ -160,7 +162,7 @@ class HeadTemplates:
         self._latest: dict[bytes, HeadTemplate] = {}
         """By how a head begins: the one that matched last, which mostly matches again."""
 
-    def read(self, data: bytes, pos: int) -> PlainHead | None:
+    def match(self, data: bytes, pos: int) -> PlainHead | None:
         """Reads the head that begins at data[pos]; None where no template matches it."""
         begin = data[pos : pos + self._distinct]
         template = self._latest.get(begin)
@@ -175,7 +177,15 @@ class HeadTemplates:
         sizes = tuple(map(len, values))
         layout = template.layouts.get(sizes) or template.layout(sizes)
         length = int(values[template.length_at]) if template.length_at >= 0 else template.length
-        return template, layout % values, end, length
+        return template, layout, values, end, length
+
+    def read(self, data: bytes, pos: int) -> tuple[HeadTemplate, bytes, int, int] | None:
+        """As `match`, with the encoded fields of the head for the layout and its values."""
+        head = self.match(data, pos)
+        if head is None:
+            return None
+        template, layout, values, end, length = head
+        return template, layout % (*values, b"", b"", b"", b""), end, length
 
     def _search(self, begin: bytes, data: bytes, pos: int) -> HeadTemplate | None:
         end = data.find(b"\r\n\r\n", pos, pos + MAX_HEAD)
