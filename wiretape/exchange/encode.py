@@ -10,6 +10,7 @@ joins them once, into its chunk.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from struct import Struct
 
 from wiretape.exchange.records import EXCHANGES, Record
@@ -123,6 +124,7 @@ def times(first_at_tag: int, first_at_ns: int, last_at_ns: int) -> bytes:
     return TIMES.pack(first_at_tag, first_at_ns, first_at_tag + 8, last_at_ns)
 
 
+@lru_cache(maxsize=1 << 12)
 def endpoint(address: str, port: int) -> bytes:
     """An Endpoint message."""
     encoded = address.encode()
@@ -253,9 +255,12 @@ def answered_exchanges(
     before_ordinal = b"-" + ident + b"-"
     fixed = 16 + len(before_ordinal)
     role_field = _ROLES[role]
+    small, limit = VARINT, len(VARINT)
     for number, (packet, first_at_ns, request, response) in enumerate(exchanges, ordinal):
-        asked, answered = varint(len(request)), varint(len(response))
-        size = 2 + len(asked) + len(request) + len(answered) + len(response)
+        asked_size, answered_size = len(request), len(response)
+        asked = small[asked_size] if asked_size < limit else varint(asked_size)
+        answered = small[answered_size] if answered_size < limit else varint(answered_size)
+        size = 2 + len(asked) + asked_size + len(answered) + answered_size
         digits = b"%d" % number
         head = b"\x0a%c%016x%b%b%b%b%b\x52%b\x0a%b" % (
             fixed + len(digits),
@@ -265,7 +270,7 @@ def answered_exchanges(
             connection_field,
             b"\x18" + varint(number) if number else b"",
             role_field,
-            varint(size),
+            small[size] if size < limit else varint(size),
             asked,
         )
         parts = head, request, b"\x1a" + answered, response

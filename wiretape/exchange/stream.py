@@ -63,6 +63,8 @@ class Readable:
 
 
 def _ends(run: Run) -> list[int]:
+    if len(run.lengths) == 1:
+        return [run.offset + run.lengths[0]]
     ends = list(accumulate(run.lengths, initial=run.offset))
     del ends[0]
     return ends

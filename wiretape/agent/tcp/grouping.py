@@ -46,7 +46,16 @@ class Flows:
         self.first_row: list[int] = edges[0].tolist()
         self._keys: bytes = self._key[edges[0]].tobytes()
         self.last_row: list[int] = edges[1].tolist()
+        self.opener: list[int] = self.direction[edges[0]].tolist()
+        """Which endpoint sent the first segment of each flow."""
+        self.first_packet: list[int] = segments.packet[edges[0]].tolist()
+        self.first_at_ns: list[int] = segments.at_ns[edges[0]].tolist()
         self._columns(segments, flow, half, clock[edges[1]] - clock[edges[0]])
+        # A connection is over at its second FIN, whatever of it comes behind.
+        ends = np.array(self.half_last_row).reshape(-1, 2).max(axis=1)
+        self.closing_packet: list[int] = segments.packet[ends].tolist()
+        self.closing_ns: list[int] = clock[ends].tolist()
+        """The packet of each flow that takes its last sequence number, and the clock then."""
 
     def _columns(self, segments: Segments, flow: I64, half: I64, span_ns: I64) -> None:
         flags, length, missing, seq = (
@@ -124,10 +133,6 @@ class Flows:
     def key(self, flow: int) -> bytes:
         return self._keys[flow * _KEY_BYTES : (flow + 1) * _KEY_BYTES]
 
-    def opener(self, flow: int) -> int:
-        """The endpoint that sent the flow's first segment."""
-        return int(self.direction[self.first_row[flow]])
-
     def flags_of_first_row(self, flow: int) -> int:
         return int(self._segments.flags[self.first_row[flow]])
 
@@ -141,10 +146,13 @@ class Flows:
         memory, start, end = self.memory, self._start, self._end
         if last - first == 1:
             payload = bytes(memory[start[first] : end[first]])
-        else:
-            payload = b"".join(
-                [memory[a:b] for a, b in zip(start[first:last], end[first:last], strict=True)]
-            )
+            return Run(
+                offset, payload, (self._length[first],), (self._at_ns[first],),
+                (self._ack[first],), (self._packet[first],),
+            )  # fmt: skip
+        payload = b"".join(
+            [memory[a:b] for a, b in zip(start[first:last], end[first:last], strict=True)]
+        )
         return Run(
             offset, payload, self._length[first:last], self._at_ns[first:last],
             self._ack[first:last], self._packet[first:last],
@@ -152,24 +160,28 @@ class Flows:
 
     def endpoints(self, flow: int) -> Endpoints:
         """The identity of a flow, readable."""
-        parts = list(_KEY.unpack(self.key(flow)))
-        vlans = []
-        tags = parts[5]
-        while tags:
-            vlans.append(tags & 0xFFF)
-            tags >>= 12
-        # Their number is one of this run; what it stands for is not.
-        tunnels = tuple(
-            encode.tunnel(kind, key, [address_text(*end) for end in ends])
-            for kind, key, ends in self._segments.paths[parts[4] >> 32]
-        )
-        parts[4] &= _PORTS
+        key = self.key(flow)
+        *addresses, place, tags = _KEY.unpack(key)
+        vlans: tuple[int, ...] = ()
+        tunnels: tuple[bytes, ...] = ()
+        left = tags
+        while left:
+            vlans = left & 0xFFF, *vlans
+            left >>= 12
+        ports = place & _PORTS
+        if place != ports:
+            # Their number is one of this run; what it stands for is not.
+            tunnels = tuple(
+                encode.tunnel(kind, number, [address_text(*end) for end in ends])
+                for kind, number, ends in self._segments.paths[place >> 32]
+            )
+            key = _KEY.pack(*addresses, ports, tags) + b"".join(tunnels)
         return Endpoints(
-            (address_text(parts[0], parts[1]), address_text(parts[2], parts[3])),
-            (parts[4] >> 16 & 0xFFFF, parts[4] & 0xFFFF),
-            tuple(reversed(vlans)),
+            (address_text(*addresses[:2]), address_text(*addresses[2:])),
+            (ports >> 16, ports & 0xFFFF),
+            vlans,
             tunnels,
-            _KEY.pack(*parts) + b"".join(tunnels),
+            key,
         )
 
 

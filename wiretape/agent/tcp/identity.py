@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address
+from socket import inet_ntoa
 from typing import NamedTuple
 
 from wiretape.exchange import encode
@@ -30,7 +31,7 @@ NOBODY = Endpoints(("", ""), (0, 0), (), (), b"")
 def address_text(high: int, low: int) -> str:
     """Canonical text of a 128-bit address; IPv4 where it is mapped."""
     if high == 0 and low >> 32 == 0xFFFF:
-        return str(ip_address(low & 0xFFFFFFFF))
+        return inet_ntoa((low & 0xFFFFFFFF).to_bytes(4, "big"))
     return str(ip_address(high << 64 | low))
 
 

@@ -93,7 +93,7 @@ class ConnectionTable:
             if connection is None:
                 if key in self._closed:
                     connection = self._revive(key)
-                elif flows.whole[flow] and self._read_whole(key, flows, flow, segments, clock):
+                elif flows.whole[flow] and self._read_whole(key, flows, flow):
                     continue
             now = int(clock[flows.first_row[flow]])
             if self._fast and _continues(flows, flow, connection, now):
@@ -159,23 +159,9 @@ class ConnectionTable:
 
     # -- the lanes
 
-    def _read_whole(
-        self, key: bytes, flows: Flows, flow: int, segments: Segments, clock: I64
-    ) -> bool:
+    def _read_whole(self, key: bytes, flows: Flows, flow: int) -> bool:
         """The shortest lane, for connections of which nothing is left; whether it was one."""
-        if not self._fast:
-            return False
-        opened = flows.first_row[flow]
-        # It is over at its second FIN, whatever of it comes behind.
-        closed = max(flows.half_last_row[2 * flow], flows.half_last_row[2 * flow + 1])
-        read = read_whole_connection(
-            flows,
-            flow,
-            self._endpoints_of(key, flows, flow),
-            self._sink,
-            (int(segments.packet[opened]), int(segments.at_ns[opened])),
-            (int(segments.packet[closed]), int(clock[closed])),
-        )
+        read = read_whole_connection(flows, flow, self._sink) if self._fast else None
         if read is None:
             return False
         size = sum(read.sizes)

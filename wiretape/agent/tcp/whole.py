@@ -10,7 +10,7 @@ from typing import NamedTuple
 from wiretape.agent.plain import read_plain_exchanges
 from wiretape.agent.tcp.connection import FORGET_NS, Connection, Sink
 from wiretape.agent.tcp.grouping import Flows
-from wiretape.agent.tcp.identity import NOBODY, Endpoints, identify
+from wiretape.agent.tcp.identity import NOBODY, identify
 from wiretape.exchange import encode
 from wiretape.exchange.stream import Readable
 from wiretape.exchange.v1 import exchange_pb2 as pb
@@ -40,27 +40,18 @@ class Closed(NamedTuple):
         return connection
 
 
-def read_whole_connection(
-    flows: Flows,
-    flow: int,
-    endpoints: Endpoints,
-    sink: Sink,
-    opened: tuple[int, int],
-    closed: tuple[int, int],
-) -> Closed | None:
-    """Reads a connection of `flows.whole`; None, and nothing recorded, where it is not plain.
-
-    `opened` is its first packet with its time; `closed` the one that ended it, with the clock then.
-    """
-    client = flows.opener(flow)
+def read_whole_connection(flows: Flows, flow: int, sink: Sink) -> Closed | None:
+    """Reads a connection of `flows.whole`; None, and nothing recorded, where it is not plain."""
+    client = flows.opener[flow]
     half, peer = 2 * flow + client, 2 * flow + 1 - client
     requests, responses = Readable(flows.run(half, 0)), Readable(flows.run(peer, 0))
     initial_seq = (flows.half_seq[half] + 1) % _MODULUS
     exchanges = read_plain_exchanges(sink.sections, requests, responses, (0, initial_seq))
     if requests.pos < len(requests.data) or responses.pos < len(responses.data):
         return None
-    opened_packet, opened_at_ns = opened
-    closed_packet, closed_ns = closed
+    opened_packet, opened_at_ns = flows.first_packet[flow], flows.first_at_ns[flow]
+    closed_packet, closed_ns = flows.closing_packet[flow], flows.closing_ns[flow]
+    endpoints = flows.endpoints(flow)
     addresses, ports = endpoints.addresses, endpoints.ports
     server = addresses[1 - client], ports[1 - client]
     sink.served(server, opened_packet)
