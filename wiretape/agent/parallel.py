@@ -28,11 +28,13 @@ from wiretape.agent.tcp.share import Share
 from wiretape.exchange.endpoints import ServiceEndpoint
 from wiretape.exchange.records import Record
 
-_AHEAD = 2
+_AHEAD = 4
 """How many batches a process may read before its records of the first are taken."""
 
 _AREA_BYTES = 16 << 20
 """What a process can tell at once without sending it through a pipe: memory that both see."""
+_AREAS = 3
+"""So many batches can be told before the first is taken."""
 
 # What the parent says; a word alone, or (word, number of a connection).
 _GO_ON, _STOP, _TAKEN, _RELIEVED = "go on", "stop", "taken", "relieved"
@@ -77,7 +79,7 @@ class SharedImport:
             here, there = forking.Pipe()
             strangers = [worker.channel for worker in self._workers]
             share = Share(number, config.jobs)
-            area = mmap(-1, _AREA_BYTES)
+            area = mmap(-1, _AREAS * _AREA_BYTES)
             process = forking.Process(
                 target=_work, args=(config, share, there, area, [here, *strangers]), daemon=True
             )
@@ -147,6 +149,7 @@ class _Worker:
         self.process = process
         self.channel = channel
         self.area = area
+        self._next_area = 0
 
     def send(self, message: object) -> None:
         """One that has ended hears nothing: if it was before its time, `receive` says so."""
@@ -170,7 +173,9 @@ class _Worker:
     ) -> None:
         """Makes records of the `size` encoded bytes that are told, in the area or behind."""
         if size <= _AREA_BYTES:
-            data = memoryview(self.area[:size])
+            start = self._next_area * _AREA_BYTES
+            data = memoryview(self.area[start : start + size])
+            self._next_area = (self._next_area + 1) % _AREAS
             self.send(_TAKEN)
         else:
             try:
@@ -244,7 +249,8 @@ class _SharedPipeline(Pipeline):
         self._batch_bytes = config.batch_bytes
         self._channel = channel
         self._area = area
-        self._area_is_free = True
+        self._next_area = 0
+        self._free_areas = _AREAS
         self._allowed = 0
         """How many batches may be read."""
         self._stopped = False
@@ -280,7 +286,7 @@ class _SharedPipeline(Pipeline):
         elif said == _STOP:
             self._stopped = True
         elif said == _TAKEN:
-            self._area_is_free = True
+            self._free_areas += 1
         else:
             return said
         return None
@@ -297,11 +303,13 @@ class _SharedPipeline(Pipeline):
         )
         groups = [(order, len(group)) for order, group in apart]
         data = b"".join([piece for record in records for piece in record[2]])
-        while not self._area_is_free:
-            self._listen()
         if len(data) <= _AREA_BYTES:
-            self._area[: len(data)] = data
-            self._area_is_free = False
+            while not self._free_areas:
+                self._listen()
+            start = self._next_area * _AREA_BYTES
+            self._area[start : start + len(data)] = data
+            self._next_area = (self._next_area + 1) % _AREAS
+            self._free_areas -= 1
         self._channel.send((_RECORDS, (position, last, len(data), columns, groups)))
         if len(data) > _AREA_BYTES:
             self._channel.send_bytes(data)
