@@ -13,9 +13,10 @@ import signal
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import accumulate
+from itertools import accumulate, chain
 from mmap import mmap
 from multiprocessing.connection import Connection as Channel
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -295,14 +296,9 @@ class _SharedPipeline(Pipeline):
         self._allowed -= 1
         records, apart = self.take()
         records += [record for _, group in apart for record in group]
-        columns = (
-            array("q", [record[0] for record in records]),
-            array("q", [record[1] for record in records]),
-            array("q", [record[3] for record in records]),
-            array("q", [record[4] for record in records]),
-        )
+        columns = [array("q", map(itemgetter(place), records)) for place in (0, 1, 3, 4)]
         groups = [(order, len(group)) for order, group in apart]
-        data = b"".join([piece for record in records for piece in record[2]])
+        data = b"".join(chain.from_iterable(map(itemgetter(2), records)))
         if len(data) <= _AREA_BYTES:
             while not self._free_areas:
                 self._listen()
