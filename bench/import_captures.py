@@ -32,6 +32,7 @@ def write_large(path: Path, exchanges: int) -> int:
 CASES: dict[str, tuple[Callable[[Path, int], int], int]] = {
     "keep-alive": (traffic.write_keep_alive, 1),
     "offloaded": (lambda path, n: traffic.write_keep_alive(path, n, offload=True), 1),
+    "many": (lambda path, n: traffic.write_keep_alive(path, n, offload=True, connections=5000), 1),
     "connection-each": (traffic.write_connection_each, 1),
     "large-contents": (write_large, 300),
 }

@@ -98,10 +98,23 @@ class HttpConversation:
         while True:
             if not self.pending:
                 self._read_plain()
+                if self._drained:
+                    return
             # A request is read when a response needs it: after it all may be plain again.
             moved = not self.pending and requests.step()
             if not responses.step() and not moved and not requests.step():
                 return
+
+    @property
+    def _drained(self) -> bool:
+        """Everything that came was read, and no message has begun."""
+        asked, answers = self.requests.queue, self.responses.queue
+        return (
+            asked.base + asked.pos == asked.end
+            and answers.base + answers.pos == answers.end
+            and self.requests.at_head
+            and self.responses.at_head
+        )
 
     def _read_plain(self) -> None:
         """Reads on as long as plain exchanges follow each other, and there is nothing to decide.
@@ -156,6 +169,8 @@ class HttpConversation:
         """Both queues are closed: what is pending has no more to come."""
         self._floor = max(self._floor, packet)
         self.pump()
+        if self._drained and not (self.pending or self._interim or self._early):
+            return
         while True:
             self.requests.go_on()
             if not self.requests.advance() and not self.responses.advance():

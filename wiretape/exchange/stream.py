@@ -89,10 +89,10 @@ class ByteQueue(Readable):
         """Offset of data[0]."""
         self.end = 0
         """Offset after everything that was added, holes included."""
-        self.ends: list[int] = []
-        self.at_ns: list[int] = []
-        self.acks: list[int] = []
-        self.packets: list[int] = []
+        self.ends: Sequence[int] = ()
+        self.at_ns: Sequence[int] = ()
+        self.acks: Sequence[int] = ()
+        self.packets: Sequence[int] = ()
         self.holes_taken: list[tuple[int, int]] = []
         """Offset and packet of the latest holes that were read over."""
         self._ahead: deque[Run | Hole] = deque()
@@ -131,31 +131,32 @@ class ByteQueue(Readable):
         if isinstance(run, Hole):
             return False
         ahead.popleft()
-        ends = _ends(run)
         if self.pos >= len(self.data):
-            self.data, self.base = run.payload, run.offset
-            self.ends, self.at_ns, self.acks, self.packets = (
-                ends, list(run.at_ns), list(run.acks), list(run.packets),
-            )  # fmt: skip
-            self.pos = 0
+            self.data, self.base, self.pos = run.payload, run.offset, 0
+            self.ends = _ends(run)
+            self.at_ns, self.acks, self.packets = run.at_ns, run.acks, run.packets
             return True
-        pieces = [self.data[self.pos :], run.payload]
-        first = bisect_right(self.ends, self.offset)
-        for column in (self.ends, self.at_ns, self.acks, self.packets):
-            del column[:first]
-        self._append_segments(run, ends)
+        runs = [run]
         while ahead and isinstance(following := ahead[0], Run):
             ahead.popleft()
-            pieces.append(following.payload)
-            self._append_segments(following, _ends(following))
+            runs.append(following)
+        first = bisect_right(self.ends, self.offset)
+        ends, at_ns = list(self.ends[first:]), list(self.at_ns[first:])
+        acks, packets = list(self.acks[first:]), list(self.packets[first:])
+        for each in runs:
+            ends += _ends(each)
+            at_ns += each.at_ns
+            acks += each.acks
+            packets += each.packets
+        self.ends, self.at_ns, self.acks, self.packets = ends, at_ns, acks, packets
+        self.data = b"".join([self.data[self.pos :], *(each.payload for each in runs)])
         self.base += self.pos
         self.pos = 0
-        self.data = b"".join(pieces)
         return True
 
     def pull_all(self) -> None:
         """Makes everything up to the next hole readable."""
-        while self.pull():
+        while self._ahead and self.pull():
             pass
 
     def let_go(self) -> None:
@@ -163,8 +164,8 @@ class ByteQueue(Readable):
         if self.data and self.pos >= len(self.data):
             self.base += self.pos
             self.data, self.pos = b"", 0
-            for column in (self.ends, self.at_ns, self.acks, self.packets):
-                del column[:-1]
+            self.ends, self.at_ns = self.ends[-1:], self.at_ns[-1:]
+            self.acks, self.packets = self.acks[-1:], self.packets[-1:]
 
     def skip_all(self) -> tuple[int, int]:
         """Drops everything that was added: (bytes, bytes of holes)."""
@@ -178,12 +179,6 @@ class ByteQueue(Readable):
         self._ahead.clear()
         self.data, self.pos, self.base = b"", 0, self.end
         return size, holes
-
-    def _append_segments(self, run: Run, ends: list[int]) -> None:
-        self.ends += ends
-        self.at_ns += run.at_ns
-        self.acks += run.acks
-        self.packets += run.packets
 
     @property
     def hole(self) -> Hole | None:

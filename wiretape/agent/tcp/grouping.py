@@ -45,7 +45,10 @@ class Flows:
         edges = by_flow[np.array(self.bounds[:-1])], by_flow[np.array(self.bounds[1:]) - 1]
         self.first_row: list[int] = edges[0].tolist()
         self._keys: bytes = self._key[edges[0]].tobytes()
-        self.last_row: list[int] = edges[1].tolist()
+        self.first_ns: list[int] = clock[edges[0]].tolist()
+        self.last_ns: list[int] = clock[edges[1]].tolist()
+        """The clock at the first and last segment of each flow."""
+        self.last_packet: list[int] = segments.packet[edges[1]].tolist()
         self.opener: list[int] = self.direction[edges[0]].tolist()
         """Which endpoint sent the first segment of each flow."""
         self.first_packet: list[int] = segments.packet[edges[0]].tolist()

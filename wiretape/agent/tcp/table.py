@@ -95,9 +95,9 @@ class ConnectionTable:
                     connection = self._revive(key)
                 elif flows.whole[flow] and self._read_whole(key, flows, flow):
                     continue
-            now = int(clock[flows.first_row[flow]])
+            now = flows.first_ns[flow]
             if self._fast and _continues(flows, flow, connection, now):
-                connection = self._feed_fast(key, flows, flow, connection, segments, clock)
+                connection = self._feed_fast(key, flows, flow, connection, segments)
             else:
                 connection = self._feed_rows(key, flows, flow, connection, segments, clock, shown)
             self._schedule(key, connection)
@@ -189,28 +189,18 @@ class ConnectionTable:
         flow: int,
         connection: Connection | None,
         segments: Segments,
-        clock: I64,
     ) -> Connection:
-        first_row = flows.first_row[flow]
         first_half = 2 * flow
         if flows.half_syn[first_half]:
-            connection = self._open(
-                key,
-                flows,
-                flow,
-                connection,
-                int(segments.at_ns[first_row]),
-                int(clock[first_row]),
-                int(segments.packet[first_row]),
-            )
-            opener = int(flows.direction[first_row])
+            opened = flows.first_at_ns[flow], flows.first_ns[flow], flows.first_packet[flow]
+            connection = self._open(key, flows, flow, connection, *opened)
+            opener = flows.opener[flow]
             for direction in (opener, 1 - opener):
                 half = first_half + direction
                 connection.synchronize(direction, flows.half_seq[half], flows.half_syn_ack[half])
         assert connection is not None, "the fast lane has a connection or opens one"
         halves = connection.halves
-        last_row = flows.last_row[flow]
-        connection.last_ns = int(clock[last_row])
+        packet, connection.last_ns = flows.last_packet[flow], flows.last_ns[flow]
         for direction in (0, 1):
             number = first_half + direction
             sender = halves[direction]
@@ -224,10 +214,8 @@ class ConnectionTable:
             if ack >= 0:
                 halves[1 - direction].acknowledge(ack, connection.last_ns)
         if halves[0].ended and halves[1].ended:
-            # It is over at its second FIN, whatever of it comes behind.
-            last_row = max(flows.half_last_row[n] for n in (first_half, first_half + 1))
-            connection.last_ns = int(clock[last_row])
-        connection.pump(int(segments.packet[last_row]))
+            packet, connection.last_ns = flows.closing_packet[flow], flows.closing_ns[flow]
+        connection.pump(packet)
         return connection
 
     def _feed_rows(
@@ -399,7 +387,8 @@ def _continues(flows: Flows, flow: int, connection: Connection | None, now: int)
         else:
             return False
     # Nobody acknowledges what was not seen: that would be a hole.
-    return all(
-        flows.half_ack[number] < 0 or distance(after, flows.half_ack[number]) <= 0
-        for number, after in zip((client, server), reversed(afters), strict=True)
+    client_after, server_after = afters
+    client_ack, server_ack = flows.half_ack[client], flows.half_ack[server]
+    return (client_ack < 0 or distance(server_after, client_ack) <= 0) and (
+        server_ack < 0 or distance(client_after, server_ack) <= 0
     )
