@@ -162,7 +162,7 @@ def test_any_messages_in_any_batches(
 
 def test_many_shapes_and_layouts_stay_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wiretape.exchange.http1.template.MAX_SHAPES", 3)
-    monkeypatch.setattr("wiretape.exchange.http1.template.MAX_LAYOUTS", 2)
+    monkeypatch.setattr("wiretape.exchange.http1.template.MAX_LAYOUT_BYTES", 300)
     peers = Peers()
     peers.open()
     for number in range(60):

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -228,4 +227,4 @@ def _write_summary(config: ImportConfig, outcome: Outcome, say: Callable[[str], 
 
 
 def _shown(name: str) -> str:
-    return "standard input" if name == "-" else os.fspath(name)
+    return "standard input" if name == "-" else name.replace("\n", "\\n")

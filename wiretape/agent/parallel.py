@@ -41,7 +41,8 @@ _AREAS = 3
 _GO_ON, _STOP, _TAKEN, _RELIEVED = "go on", "stop", "taken", "relieved"
 _HELD, _HOLDINGS, _CUT, _DROP = "held", "holdings", "cut", "drop"
 # What a process says, with more beside it.
-_RECORDS, _FULL, _FAILED, _DONE = "records", "full", "failed", "done"
+_RECORDS, _FULL, _FAILED = "records", "full", "failed"
+_DONE, _BROKEN = "done", "broken"
 
 
 class WorkerError(Exception):
@@ -113,8 +114,10 @@ class SharedImport:
         while True:
             said = [worker.receive() for worker in self._workers]
             kinds = {kind for kind, _ in said}
+            if _BROKEN in kinds:
+                raise WorkerError(next(text for kind, text in said if kind == _BROKEN))
             if len(kinds) > 1:
-                raise WorkerError("the processes read different captures")
+                raise WorkerError("a capture changed while it was read")
             kind = kinds.pop()
             if kind == _FULL:
                 relieve(self._workers, said[0][1])
@@ -129,6 +132,8 @@ class SharedImport:
                 return
             else:
                 position, last = said[0][1][:2]
+                if any(told[:2] != (position, last) for _, told in said):
+                    raise WorkerError("a capture changed while it was read")
                 records: list[Record] = []
                 apart: list[Group] = []
                 for worker, (_, (_, _, size, columns, groups)) in zip(
@@ -237,6 +242,10 @@ def _work(
         _SharedPipeline(config, share, channel, area).run()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(1)  # the parent is gone, and with it the recording
+    except Exception as error:  # whatever it is, the parent says it in one line
+        with suppress(OSError):
+            channel.send((_BROKEN, f"{type(error).__name__}: {error}"))
+        os._exit(1)
 
 
 class _SharedPipeline(Pipeline):

@@ -194,9 +194,11 @@ class HttpConversation:
 
     def request_finished(self, request: Message) -> None:
         if self._early is not None and self._early[0] is request:
+            response = self._early[2]
             self._finish_early()
             if request.takes_over:
-                self.requests.go_on()
+                self.responses.go_on()
+                self._take_over(request, response)
 
     def request_of(self, response_start: int, raw_ack: int) -> Message | Wait | None:
         if self._early is not None:
@@ -251,7 +253,11 @@ class HttpConversation:
             return
         self.pending.popleft()
         if request.takes_over:
-            self._take_over(request, response)
+            if request.finished:
+                self._take_over(request, response)
+            else:
+                # What follows depends on where the request ends, which is not known yet.
+                self.responses.hold()
         if request.finished:
             self._record(request, interim, response)
         else:
@@ -327,11 +333,16 @@ class ClientFinder:
         self._queues = queues
         self.undecoded_bytes = [0, 0]
         self.hole_bytes = [0, 0]
+        self.packet = -1
+        """The one that showed the client."""
 
     def find(self) -> int | None:
         """The direction that the client sends; None while nothing tells."""
         found = [one for index in (0, 1) if (one := self._search(index)) is not None]
-        return min(found)[1] if found else None
+        if not found:
+            return None
+        self.packet, client = min(found)
+        return client
 
     def _search(self, index: int) -> tuple[int, int] | None:
         """Packet and client, by what one direction shows."""
@@ -343,10 +354,11 @@ class ClientFinder:
                 response = grammar.may_start_response(queue.data, queue.pos)
                 if request or response:
                     return queue.packets[segment], index if request else 1 - index
-                if None in (request, response) and queue.hole is None and not queue.closed:
-                    if not queue.pull():
+                if None in (request, response):
+                    if queue.pull():
+                        continue
+                    if queue.hole is None and not queue.closed:
                         return None
-                    continue
                 stop = queue.ends[segment] - queue.base
                 self.undecoded_bytes[index] += stop - queue.pos
                 queue.pos = stop
@@ -374,7 +386,8 @@ def speaks_first_as_peer(queues: tuple[ByteQueue, ByteQueue], client: int) -> bo
             first = queue.packets[0], index
     if first is None:
         return False
-    data = queues[first[1]].data
+    queue = queues[first[1]]
+    data = queue.data[: queue.ends[0] - queue.base]
     if first[1] == client:
         return bool(grammar.may_start_response(data, 0))
     return bool(grammar.may_start_request(data, 0))

@@ -107,6 +107,13 @@ class ByteQueue(Readable):
         return self.base + self.pos
 
     @property
+    def first_packet(self) -> int:
+        """The packet of the first bytes that may be read, or of the hole there; -1 for neither."""
+        if self.packets:
+            return self.packets[0]
+        return self.hole.packet if self.hole is not None else -1
+
+    @property
     def closed(self) -> bool:
         return self.closed_packet >= 0
 

@@ -104,6 +104,13 @@ class CaptureInput:
             self.failure = CaptureError(error.strerror or str(error))
         return 0
 
+    def release(self) -> None:
+        """Lets go of the buffer."""
+        self.memory = bytearray()
+        self.array = np.frombuffer(self.memory, np.uint8)
+        self.begin = self.end = 0
+        self.at_end = True
+
     def need(self, size: int) -> bool:
         """Whether `size` bytes from `begin` are there, reading more where they are not."""
         while self.end - self.begin < size:

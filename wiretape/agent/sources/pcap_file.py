@@ -69,6 +69,7 @@ class CaptureFile:
                 stream = self._stack.enter_context(Path(name).open("rb"))  # noqa: SIM115
             self._stream = stream
             self._input = CaptureInput(stream, batch_bytes, waiting)
+            self._stack.callback(self._input.release)
             self._input.need(4)
             if not self._input.end:
                 raise self._input.failure or CaptureError("is empty")
@@ -98,6 +99,7 @@ class CaptureFile:
         return self._input.paused
 
     def close(self) -> None:
+        """Lets go of the file and of the buffer; batches of it are not valid any more."""
         self._stack.close()
 
     def __enter__(self) -> "CaptureFile":

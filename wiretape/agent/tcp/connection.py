@@ -51,7 +51,7 @@ class Sink(Protocol):
     traffic: Traffic
 
     def served(self, server: tuple[str, int], packet: int) -> None:
-        """A connection that `packet` opened has this server."""
+        """A connection has this server, as `packet` showed, the first with data."""
 
     def role_of(self, client: tuple[str, int], server: tuple[str, int], packet: int) -> int:
         """The role of the exchanges on a connection that `packet` opened."""
@@ -294,7 +294,11 @@ class Connection:
         for direction, reader in self._readers(conversation):
             if self._finder is not None and self._finder.passed(direction):
                 reader.lost_end = reader.queue.offset
-        self._sink.served(self._side(1 - self.client), self.opened_packet)
+        if self._finder is not None:
+            shown = self._finder.packet
+        else:
+            shown = min(packet for queue in queues if (packet := queue.first_packet) >= 0)
+        self._sink.served(self._side(1 - self.client), shown)
 
     def _readers(self, conversation: HttpConversation) -> tuple[tuple[int, Reader], ...]:
         """Direction and reader of each side."""

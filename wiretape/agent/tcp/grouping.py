@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wiretape.agent.packets import ACK, FIN, I64, RST, SYN, Segments
 from wiretape.agent.packets.keys import grouped, number_rows
-from wiretape.agent.tcp.connection import IDLE_NS
+from wiretape.agent.tcp.connection import FORGET_NS, IDLE_NS
 from wiretape.agent.tcp.half import ACKNOWLEDGED_HOLE_NS
 from wiretape.agent.tcp.identity import Endpoints, address_text
 from wiretape.exchange import encode
@@ -88,6 +88,8 @@ class Flows:
         syn = _spread(some, flags[heads] & SYN, 0) > 0
         fin = _spread(some, flags[tails] & FIN, 0) > 0
         last = _spread(some, after[tails], -1)
+        # Or it was closed, and forgotten before the flow's last segment.
+        crooked |= (span_ns >= FORGET_NS) & (fin[::2] | fin[1::2])
         self.half_seq: list[int] = _spread(some, seq[heads], -1).tolist()
         self.half_after: list[int] = last.tolist()
         self.half_syn: list[bool] = syn.tolist()
@@ -106,6 +108,8 @@ class Flows:
         first_ack[half[acknowledging[::-1]]] = acknowledging[::-1]
         opens = heads[flags[heads] & SYN != 0]
         crooked[flow[opens[first_ack[half[opens] ^ 1] < opens]]] = True
+        # Or one of its own side: what it acknowledged was of the connection before.
+        crooked[flow[opens[first_ack[half[opens]] < opens]]] = True
         newer = (acks - last_ack[half[acknowledging]]).astype(np.int32) > 0
         crooked[flow[acknowledging[newer]]] = True
         slow = acknowledging[span_ns[flow[acknowledging]] >= ACKNOWLEDGED_HOLE_NS]

@@ -54,7 +54,7 @@ def read_whole_connection(flows: Flows, flow: int, sink: Sink) -> Closed | None:
     endpoints = flows.endpoints(flow)
     addresses, ports = endpoints.addresses, endpoints.ports
     server = addresses[1 - client], ports[1 - client]
-    sink.served(server, opened_packet)
+    sink.served(server, min(requests.packets[0], responses.packets[0]))
     role = sink.role_of((addresses[client], ports[client]), server, opened_packet)
     identity = identify(endpoints, client, opened_at_ns, sink.source, False, role)
     sink.take_answered(identity.answered(0, exchanges))

@@ -48,9 +48,10 @@ class FieldSection:
     host: bytes | None = None
     violations: tuple[Violation, ...] = ()
 
-    @property
-    def plain(self) -> bool:
+    def plain_in(self, version: bytes) -> bool:
         """There is nothing to remark, and the content is framed as the fields say."""
+        if self.transfer_coded and version == b"1.0":
+            return False
         return self.canonical and not (self.violations or self.upgrade)
 
 

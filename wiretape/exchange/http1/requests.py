@@ -7,6 +7,7 @@ from wiretape.exchange.http1 import framing, grammar
 from wiretape.exchange.http1.head import FieldSection, SectionReader
 from wiretape.exchange.http1.message import Message
 from wiretape.exchange.http1.reader import MAX_HEAD, REQUEST, REQUEST_CONTENT, Reader, Sections
+from wiretape.exchange.http1.template import MAX_HEAD as MAX_LEARNED
 from wiretape.exchange.http1.template import request_line
 
 _TOKEN = re.compile(grammar.TOKEN)
@@ -71,7 +72,7 @@ class RequestReader(Reader):
         before = encode.text(1, version) + encode.text(2, method)
         after = self._prefix_of(target, fields.host, method)
         head = before + encode.text(3, target) + after + fields.fields
-        plain = canonical and fields.plain and not (fields.transfer_coded and version == b"1.0")
+        plain = canonical and fields.plain_in(version) and end - start <= MAX_LEARNED
         if plain and target[:1] == b"/" and method in _LEARNED:
             first = request_line(method, target, version, before, after)
             lines = [first, *self._sections.request.lines(data[section_start : end - 2])]

@@ -15,6 +15,7 @@ from wiretape.exchange.http1.reader import (
     Sections,
     Wait,
 )
+from wiretape.exchange.http1.template import MAX_HEAD as MAX_LEARNED
 from wiretape.exchange.http1.template import constant_line
 
 _VERSION = re.compile(rb"\d+\.\d+")
@@ -91,7 +92,8 @@ class ResponseReader(Reader):
             and data[end - 4 : end] == b"\r\n\r\n"
         )
         raw = b"" if canonical else data[start:end]
-        if canonical and fields.plain and known.status >= 200 and section_start > line_end:
+        plain = canonical and fields.plain_in(known.version) and end - start <= MAX_LEARNED
+        if plain and known.status >= 200 and section_start > line_end:
             first = constant_line(line, known.encoded)
             lines = [first, *self._sections.response.lines(data[section_start : end - 2])]
             of_content = framing.of_response(fields, known.status, b"")
@@ -143,6 +145,17 @@ class ResponseReader(Reader):
         start_line = _StartLine(encoded, parsed.version, parsed.status, parsed.violation)
         self._start_lines[line] = start_line
         return start_line
+
+    def hold(self) -> None:
+        """Reads nothing until `go_on`."""
+        self._next = self._held
+
+    def go_on(self) -> None:
+        if self._next == self._held:
+            self._next = self._read_head
+
+    def _held(self) -> bool:
+        return False
 
     def _done(self, message: Message) -> None:
         self._conversation.response_finished(message, self._request)

@@ -13,7 +13,10 @@ from typing import NamedTuple
 from wiretape.exchange.encode import text, varint
 
 MAX_SHAPES = 512
-MAX_LAYOUTS = 256
+MAX_LAYOUT_BYTES = 64 * 1024
+"""Of the layouts of one shape."""
+MAX_COMPILATIONS = 16
+"""A shape that still widens after so many is not worth more."""
 MAX_HEAD = 4096
 MAX_LINES = 64
 SIGHTINGS = 4
@@ -23,9 +26,11 @@ MAX_ALIKE = 8
 
 _VALUE = rb"(?![\t ])([^\r\n]++)(?<![\t ])"
 """A field value without white space around it."""
-_TARGET = rb"(/[^ \r\n]*+)"
+_TARGET = rb"(/\S*+)"
 _LENGTH = rb"([0-9]{1,18})"
 _NEVER = re.compile(rb"(?!)")
+_NO_CONTENT = 0
+"""framing.NONE: a Content-Length, if there is one, tells the length of another response."""
 
 
 class Line(NamedTuple):
@@ -69,8 +74,8 @@ class HeadTemplate:
     """The heads of one shape: the same names in the same order, and the same framing lines."""
 
     __slots__ = (
-        "_changes", "_lines", "_sightings", "framing", "layouts", "length", "length_at", "match",
-        "method", "status", "version",
+        "_changes", "_compilations", "_layout_bytes", "_lines", "_sightings", "framing", "layouts",
+        "length", "length_at", "match", "method", "status", "version",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +86,8 @@ class HeadTemplate:
         self._lines = lines
         self._changes = [False] * len(lines)
         self._sightings = 0
+        self._compilations = 0
+        self._layout_bytes = 0
         self.layouts: dict[tuple[int, ...], bytes] = {}
         """By the lengths of the values that change: the encoded fields, with %b for each of them,
         and for what follows the head: before, in and after the content's data, and the times."""
@@ -97,6 +104,8 @@ class HeadTemplate:
     def widen(self, lines: Sequence[Line]) -> bool:
         """Takes a head of this shape; True the first time that it can be matched from now on."""
         self._sightings += 1
+        if self._compilations >= MAX_COMPILATIONS:
+            return False
         changed = False
         for number, (line, known) in enumerate(zip(lines, self._lines, strict=True)):
             if line.value != known.value and not self._changes[number]:
@@ -108,11 +117,13 @@ class HeadTemplate:
     def _compile(self) -> None:
         expression = b""
         places = 0
+        self._compilations += 1
         self.layouts.clear()
+        self._layout_bytes = 0
         self.length_at = -1
         for line, changes in zip(self._lines, self._changes, strict=True):
             if changes:
-                if line.pattern == _LENGTH:
+                if line.pattern == _LENGTH and self.framing != _NO_CONTENT:
                     self.length_at = places
                 places += 1
                 expression += re.escape(line.start) + line.pattern + re.escape(line.end)
@@ -123,8 +134,6 @@ class HeadTemplate:
 
     def layout(self, sizes: tuple[int, ...]) -> bytes:
         """The head's fields where its values that change are of these lengths in bytes."""
-        if len(self.layouts) >= MAX_LAYOUTS:
-            self.layouts.clear()
         encoded = b""
         next_size = iter(sizes)
         for line, changes in zip(self._lines, self._changes, strict=True):
@@ -134,6 +143,10 @@ class HeadTemplate:
             value = b"%b" if changes else _literal(line.value)
             encoded += _literal(line.before + outer + prefix) + value + _literal(line.after)
         encoded += b"%b%b%b%b"
+        self._layout_bytes += len(encoded)
+        if self._layout_bytes > MAX_LAYOUT_BYTES:
+            self.layouts.clear()
+            self._layout_bytes = len(encoded)
         self.layouts[sizes] = encoded
         return encoded
 
@@ -204,7 +217,7 @@ class HeadTemplates:
         length: int,
     ) -> None:  # fmt: skip
         """Takes a head without anything to remark, which `read` did not know."""
-        if not self._learning:
+        if not self._learning or len(lines) > MAX_LINES:
             return
         shape = tuple(line.start + b"\0" + line.end if line.pattern else line.raw for line in lines)
         template = self._shapes.get(shape)
