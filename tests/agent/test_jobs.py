@@ -1,5 +1,6 @@
 """Several processes make of captures what one makes of them, byte for byte."""
 
+import errno
 import gzip
 import multiprocessing
 import os
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from wiretape.agent.importing import import_captures
 from wiretape.agent.parallel import can_be_shared
 from wiretape.agent.tcp.memory import Traffic
 from wiretape.exchange.endpoints import parse_service
+from wiretape.exchange.recording import RecordingWriter
+from wiretape.exchange.records import Record
 
 SHOP = Path(__file__).resolve().parents[2] / "fixtures" / "pcaps" / "shop" / "shop.pcap"
 
@@ -137,6 +140,29 @@ def test_roles_are_the_same(tmp_path: Path) -> None:
         assert done.code == 0
         recordings.append(output.read_bytes())
     assert recordings[0] == recordings[1]
+
+
+def test_ledger_of_what_was_told_before_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture = tmp_path / "busy.pcap"
+    capture.write_bytes(pcap(busy()))
+    left = iter([True] * 5)
+
+    def write(writer: RecordingWriter, records: Iterable[Record]) -> None:
+        if not next(left, False):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(RecordingWriter, "write_records", write)
+    output = str(tmp_path / "full.mcap")
+    config = ImportConfig((str(capture),), output, jobs=2, batch_bytes=4096)
+    said: list[str] = []
+    outcome = import_captures(config, said.append)
+    assert outcome.exit_code == 70
+    assert said == [f"{output}: No space left on device; what was written before it can be read"]
+    assert 0 < outcome.ledger.packets < len(busy())
+    assert outcome.ledger.exchanges > 0
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("jobs", ["0", "-1", "x", "1000"])

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from tcp_traffic import ACK, MS, SECOND, SYN, Peers, Segment, run, run_all_ways
+from tcp_traffic import ACK, MS, SECOND, SYN, Peers, Segment, batch_of, run, run_all_ways
 
+from wiretape.agent.pipeline import Pipeline
 from wiretape.exchange.endpoints import parse_service
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
@@ -146,6 +147,10 @@ def test_heads_that_are_too_large_are_not_learned() -> None:
         peers.ask(b"GET /%d HTTP/1.1\r\nHost: a\r\n%b\r\n" % (number, fields))
         peers.answer(OK % number)
     assert run_all_ways(peers.sent, splits=((1,), (0,))).ledger.complete == 12
+    pipeline = Pipeline("pcap", 1 << 20)
+    pipeline.feed(batch_of(peers.sent))
+    heads = pipeline.sections.request_heads
+    assert all(heads.match(s.payload, 0) is None for s in peers.sent if s.source == peers.client)
 
 
 def _in_turn(*groups: list[Segment]) -> list[Segment]:

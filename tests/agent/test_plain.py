@@ -136,6 +136,7 @@ messages = st.tuples(
 )
 
 
+@pytest.mark.timeout(600)  # it imports each traffic six times
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(messages, max_size=7), min_size=1, max_size=4), st.integers(0, 6))
 def test_any_messages_in_any_batches(
@@ -168,6 +169,11 @@ def test_many_shapes_and_layouts_stay_bounded(monkeypatch: pytest.MonkeyPatch) -
     for number in range(60):
         peers.ask(b"GET /%b HTTP/1.1\r\nHost: h%d\r\n\r\n" % (b"x" * (number % 9), number % 7))
         peers.answer(numbered(OK, 10 ** (number % 5)))
+    pipeline = Pipeline("pcap", 1 << 20)
+    pipeline.feed(batch_of(peers.sent))
+    shapes = pipeline.sections.request_heads._shapes.values()
+    assert 0 < len(shapes) <= 3
+    assert all(sum(map(len, shape.layouts.values())) <= 300 for shape in shapes)
     expected = [b"/" + b"x" * (number % 9) for number in range(60)]
     result = run_all_ways(peers.sent, splits=((1,), (0,)))
     assert [e.http.request.target for e in result.exchanges] == expected

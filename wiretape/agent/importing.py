@@ -80,14 +80,16 @@ def import_captures(config: ImportConfig, say: Callable[[str], None]) -> Outcome
     # Nothing here makes cycles (connections undo theirs when they close), so the collector would
     # only walk over live objects, again and again: a tenth of the time.
     gc.disable()
-    with _interruptible() as interruption:
-        captures = _openable(config, interruption, outcome, say)
-        if captures:
-            _import_opened(config, captures, interruption, outcome, say)
-        elif interruption.happened:
-            say("interrupted before anything was read")
-            outcome.exit_code = INTERRUPTED
-    gc.enable()
+    try:
+        with _interruptible() as interruption:
+            captures = _openable(config, interruption, outcome, say)
+            if captures:
+                _import_opened(config, captures, interruption, outcome, say)
+            elif interruption.happened:
+                say("interrupted before anything was read")
+                outcome.exit_code = INTERRUPTED
+    finally:
+        gc.enable()
     outcome.ledger.seconds = (time.monotonic_ns() - started_ns) / 1e9
     if outcome.exit_code != USAGE:
         _write_summary(config, outcome, say)

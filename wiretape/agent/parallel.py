@@ -46,7 +46,7 @@ _DONE, _BROKEN = "done", "broken"
 
 
 class WorkerError(Exception):
-    """A process ended before its work."""
+    """A process ended before its work, or could not be made."""
 
 
 def can_be_shared(config: ImportConfig) -> bool:
@@ -72,10 +72,18 @@ class SharedImport:
     """The parent's side; a context, at whose end no process is left."""
 
     def __init__(self, config: ImportConfig) -> None:
-        """Raises OSError where no process can be made."""
+        """Raises WorkerError where no process can be made."""
         self.ledger = Ledger()
+        """Complete once the context is left, for whatever reason."""
         self.unseen_services: set[ServiceEndpoint] = set(config.services)
         self._workers: list[_Worker] = []
+        try:
+            self._start(config)
+        except OSError as error:
+            self.__exit__()
+            raise WorkerError(f"no process can be made: {error.strerror}") from error
+
+    def _start(self, config: ImportConfig) -> None:
         forking = multiprocessing.get_context("fork")
         for number in range(config.jobs):
             here, there = forking.Pipe()
@@ -98,6 +106,7 @@ class SharedImport:
             worker.process.terminate()
             worker.process.join()
             worker.area.close()
+            self.ledger.add(worker.ledger)
 
     def batches(
         self, stopped: Callable[[], bool], failed: Callable[[str, str], None]
@@ -126,8 +135,7 @@ class SharedImport:
             elif kind == _FAILED:
                 failed(*said[0][1])
             elif kind == _DONE:
-                for _, (ledger, unseen) in said:
-                    self.ledger.add(ledger)
+                for _, unseen in said:
                     self.unseen_services &= unseen
                 return
             else:
@@ -136,10 +144,10 @@ class SharedImport:
                     raise WorkerError("a capture changed while it was read")
                 records: list[Record] = []
                 apart: list[Group] = []
-                for worker, (_, (_, _, size, columns, groups)) in zip(
-                    self._workers, said, strict=True
-                ):
+                for worker, (_, (_, _, ledger, *told)) in zip(self._workers, said, strict=True):
+                    size, columns, groups = told
                     worker.take(size, columns, groups, records, apart)
+                    worker.ledger = ledger
                 yield position, in_order(records, apart), False
                 if last:
                     continue
@@ -155,6 +163,8 @@ class _Worker:
         self.process = process
         self.channel = channel
         self.area = area
+        self.ledger = Ledger()
+        """Of what it has told."""
         self._next_area = 0
 
     def send(self, message: object) -> None:
@@ -281,7 +291,7 @@ class _SharedPipeline(Pipeline):
                 self._channel.send((_FAILED, (name, str(error))))
         self.finish()
         self._tell_records(before, last=True)
-        self._channel.send((_DONE, (self.ledger, self.unseen_services)))
+        self._channel.send((_DONE, self.unseen_services))
 
     def _may_go_on(self) -> bool:
         while not self._allowed and not self._stopped:
@@ -315,7 +325,7 @@ class _SharedPipeline(Pipeline):
             self._area[start : start + len(data)] = data
             self._next_area = (self._next_area + 1) % _AREAS
             self._free_areas -= 1
-        self._channel.send((_RECORDS, (position, last, len(data), columns, groups)))
+        self._channel.send((_RECORDS, (position, last, self.ledger, len(data), columns, groups)))
         if len(data) > _AREA_BYTES:
             self._channel.send_bytes(data)
 
