@@ -13,7 +13,7 @@ import numpy as np
 
 from wiretape.agent.ledger import Ledger
 from wiretape.agent.packets import PacketBatch
-from wiretape.agent.packets.columns import ETHERNET
+from wiretape.agent.packets.columns import ETHERNET, LINK
 from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.tcp.memory import Traffic
 from wiretape.exchange.endpoints import ServiceEndpoint
@@ -144,7 +144,7 @@ def raw_batch(
         captured=sizes,
         wire=sizes if wire is None else np.array(wire, np.int64),
         at_ns=np.array([BEGIN_NS] * len(frames) if at_ns is None else at_ns, np.int64),
-        link_type=np.full(len(frames), link_type, np.int32),
+        layer=np.full(len(frames), LINK + link_type),
     )
 
 

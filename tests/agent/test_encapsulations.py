@@ -15,6 +15,7 @@ from scapy.layers.ppp import PPP, PPPoE  # noqa: E402
 from scapy.packet import Packet, Raw  # noqa: E402
 
 from wiretape.agent.packets import Decoder, PacketBatch  # noqa: E402
+from wiretape.agent.packets.columns import LINK  # noqa: E402
 
 FRAME = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 SEGMENT = TCP(sport=1234, dport=80, seq=7, ack=9, flags="PA") / b"GET / HTTP/1.1\r\n\r\n"
@@ -33,7 +34,7 @@ def batch_of(packets: list[bytes], link_type: int = 1) -> PacketBatch:
         captured=sizes,
         wire=sizes,
         at_ns=np.arange(len(packets), dtype=np.int64),
-        link_type=np.full(len(packets), link_type, np.int32),
+        layer=np.full(len(packets), LINK + link_type),
     )
 
 

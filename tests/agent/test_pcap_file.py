@@ -15,6 +15,7 @@ import zstandard
 from capture_files import block, enhanced, interface, obsolete, option, pcap, section, simple
 from tcp_traffic import BEGIN_NS, MS, Peers, Segment
 
+from wiretape.agent.packets.columns import LINK
 from wiretape.agent.sources.pcap_file import CaptureError, open_capture
 
 Packet = tuple[bytes, int, int, int]
@@ -44,7 +45,7 @@ def packets_of(path: Path | str, batch_bytes: int = 1 << 16) -> list[Packet]:
 def collect(batches: object, packets: list[Packet]) -> None:
     for batch in batches:  # type: ignore[attr-defined]
         assert batch.first == len(packets)
-        columns = batch.start, batch.captured, batch.at_ns, batch.wire, batch.link_type
+        columns = batch.start, batch.captured, batch.at_ns, batch.wire, batch.layer - LINK
         for start, captured, at_ns, wire, link in zip(*(c.tolist() for c in columns), strict=True):
             packets.append((batch.buffer[start : start + captured].tobytes(), at_ns, wire, link))
 

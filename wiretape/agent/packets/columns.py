@@ -41,8 +41,10 @@ class PacketBatch:
     """Packets as they lie in one buffer; all columns have one entry a packet.
 
     `start` and `captured` are byte positions and counts in `buffer`; `wire` is the length that the
-    packet had; `first` numbers the first packet of the batch within the whole capture. `interface`
-    tells by number where each was captured, None where the capture does not say.
+    packet had; `first` numbers the first packet of the batch within the whole capture. `layer` is
+    what stands at `start`: LINK + a link type, or an EtherType where the link layer is known already,
+    `vlans` its VLANs. `interface` tells by number where each was captured, None where the capture
+    does not say. `clock_ns` is what timers run by, where that is not `at_ns`: a live clock may jump.
     """
 
     buffer: U8
@@ -51,8 +53,10 @@ class PacketBatch:
     captured: I64
     wire: I64
     at_ns: I64
-    link_type: NDArray[np.int32]
+    layer: I64
     interface: I64 | None = None
+    vlans: U64 | None = None
+    clock_ns: I64 | None = None
 
 
 class Tunnel(NamedTuple):
@@ -82,6 +86,7 @@ class Segments:
     buffer: U8
     packet: I64
     at_ns: I64
+    clock_ns: I64
     source_high: U64
     source_low: U64
     target_high: U64

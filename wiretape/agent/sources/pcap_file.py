@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiretape.agent.packets import I64, PacketBatch
+from wiretape.agent.packets.columns import LINK
 from wiretape.agent.sources.capture_input import CaptureError, CaptureInput, Waiting
 
 __all__ = ["CaptureError", "CaptureFile", "open_capture"]
@@ -208,7 +209,7 @@ def _pcap_batch(
         captured=captured,
         wire=wire,
         at_ns=seconds * 1_000_000_000 + part * ns_per_unit,
-        link_type=np.full(len(starts), link_type, np.int32),
+        layer=np.full(len(starts), LINK + link_type),
     )
 
 
@@ -380,7 +381,7 @@ class _PcapngWalker:
             captured=captured,
             wire=np.maximum(wire, captured),
             at_ns=at_ns,
-            link_type=columns[interface, 0].astype(np.int32),
+            layer=LINK + columns[interface, 0],
             interface=interface,
         )
 

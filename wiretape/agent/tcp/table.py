@@ -72,7 +72,7 @@ class ConnectionTable:
                 self._sink.relieve(self)
 
     def _feed(self, segments: Segments) -> None:
-        clock = np.maximum(np.maximum.accumulate(segments.at_ns), self._clock)
+        clock = np.maximum(np.maximum.accumulate(segments.clock_ns), self._clock)
         shown = Shown(clock, segments.packet)
         rows = self._share.rows(segments)
         if rows is not None:
