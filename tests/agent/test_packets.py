@@ -221,7 +221,7 @@ def test_link_types_of_one_ip_version() -> None:
 def test_link_types_of_one_batch() -> None:
     packet = built(IP(**V4) / tcp())
     batch = raw_batch([bytes(ETHER / packet), bytes(packet)])
-    batch.link_type = np.array([ETHERNET, RAW], np.int32)
+    batch.layer = LINK + np.array([ETHERNET, RAW])
     check(Decoder().decode(batch), [packet, packet])
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal, NoReturn
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_TIMES_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -119,10 +121,123 @@ def import_(
     outcome = import_captures(config, _complain)
     if outcome.recorded:
         _print(f"{output}\n{summary_text(outcome.ledger)}")
-        print(
-            f"{output} holds the traffic as it was, secrets included; only you can read it",
-            file=sys.stderr,
+        _warn_of_secrets(output)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command(
+    options_metavar="-o REC [OPTIONS]",
+    epilog="Example: sudo capture-agent run --port 8080 -o live.mcap",
+)
+def run(
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="REC",
+            help="The recording to write; one that ends in / is a directory, and is gone on with.",
+        ),
+    ],
+    interface: Annotated[
+        list[str] | None,
+        typer.Option("-i", "--interface", metavar="IFACE", help="Where to listen. Repeatable."),
+    ] = None,
+    source: Annotated[
+        Literal["auto", "packets"], typer.Option(help="Where exchanges are taken from.")
+    ] = "auto",
+    port: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", min=1, max=65535, help="TCP port of either end. Repeatable."),
+    ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IP", help="Address of either end. Repeatable."),
+    ] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option("--filter", metavar="EXPR", help="As tcpdump has it; needs libpcap."),
+    ] = None,
+    netns: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Listen in this network namespace.")
+    ] = None,
+    service: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[HOST]:PORT",
+            help="Where the service answers: marks exchanges as inbound or outbound. Repeatable.",
+        ),
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option(metavar="TIME", help="End after so long (30s, 10m, 1h).")
+    ] = None,
+    rotate_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Begin a new file when one has this size.")
+    ] = None,
+    rotate_every: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Begin a new file when one is this old.")
+    ] = None,
+    max_disk: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Remove the oldest files beyond this size.")
+    ] = None,
+    max_memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="What the agent may hold in memory.")
+    ] = "256M",
+    max_content: Annotated[
+        str, typer.Option(metavar="SIZE", help="Keep this much of each content.")
+    ] = "64M",
+    sample: Annotated[
+        str, typer.Option(metavar="N%", help="Take this part of all connections, each whole.")
+    ] = "100%",
+    user: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Whom to become once listening; default: sudo's user."),
+    ] = None,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep metrics in FILE, in Prometheus' text format."),
+    ] = None,
+    summary_json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the ledger as JSON at the end.")
+    ] = None,
+) -> None:
+    """Record what passes this host's interfaces, until it is interrupted."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from ipaddress import ip_address
+
+    from wiretape.agent.config import RunConfig
+    from wiretape.agent.display import Display
+    from wiretape.agent.running import run_capture
+    from wiretape.agent.summary import summary_text
+    from wiretape.exchange.endpoints import parse_service
+
+    try:
+        config = RunConfig(
+            output=output,
+            interfaces=tuple(name for name in interface or () if name != "any"),
+            ports=tuple(port or ()),
+            hosts=tuple(map(ip_address, host or ())),
+            expression=filter_,
+            netns=netns,
+            services=tuple(map(parse_service, service or ())),
+            duration_ns=_given(_time_ns, duration),
+            rotate_bytes=_given(_size, rotate_size),
+            rotate_ns=_given(_time_ns, rotate_every),
+            max_disk_bytes=_given(_size, max_disk),
+            max_memory_bytes=_size(max_memory),
+            max_content_bytes=_size(max_content),
+            sampled=_part(sample),
+            user=user,
+            metrics=metrics,
+            summary_json=summary_json,
         )
+    except ValueError as error:
+        _complain(str(error))
+        raise typer.Exit(2) from None
+    outcome = run_capture(config, Display())
+    if outcome.recorded:
+        _print(f"{output}\n{summary_text(outcome.ledger)}")
+        _warn_of_secrets(output)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -173,6 +288,31 @@ def _size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is not a size: a number of bytes, or of K, M or G")
     return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def _given(parse: Callable[[str], int], text: str | None) -> int | None:
+    return None if text is None else parse(text)
+
+
+def _time_ns(text: str) -> int:
+    """Nanoseconds from a number with ms, s, m, h or d. Raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text.strip())
+    if match is None or not float(match[1]):
+        raise ValueError(f"{text!r} is not a time: a number with ms, s, m, h or d")
+    return round(float(match[1]) * _TIMES_NS[match[2]])
+
+
+def _part(text: str) -> float:
+    """From a percentage, 0 to 1. Raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)%", text.strip())
+    if match is None or not 0 < float(match[1]) <= 100:
+        raise ValueError(f"{text!r} is not a part of all: more than 0% and at most 100%")
+    return float(match[1]) / 100
+
+
+def _warn_of_secrets(output: str) -> None:
+    line = f"{output} holds the traffic as it was, secrets included; only you can read it"
+    print(line, file=sys.stderr)
 
 
 def _print(text: str) -> None:

@@ -1,7 +1,6 @@
 """Imports captures: the edge that ties files, signals and the pipeline together."""
 
 import gc
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from wiretape.agent.config import ImportConfig
-from wiretape.agent.ledger import Ledger
+from wiretape.agent.outcome import FAILED, INTERRUPTED, UNREADABLE, USAGE, Outcome, Say
 from wiretape.agent.parallel import SharedImport, WorkerError, can_be_shared, is_file
 from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.progress import progress_bar
@@ -22,17 +21,6 @@ from wiretape.exchange.records import Record
 
 _GLANCE_BYTES = 4096
 """Enough to see what a file is."""
-
-OK, USAGE, UNREADABLE, FAILED, INTERRUPTED = 0, 2, 3, 70, 130
-
-
-class Outcome:
-    """What an import came to: its ledger and its exit code."""
-
-    def __init__(self) -> None:
-        self.ledger = Ledger()
-        self.exit_code = OK
-        self.recorded = False
 
 
 class Interruption:
@@ -70,7 +58,7 @@ def _interruptible() -> Iterator[Interruption]:
             signal.signal(number, handler)
 
 
-def import_captures(config: ImportConfig, say: Callable[[str], None]) -> Outcome:
+def import_captures(config: ImportConfig, say: Say) -> Outcome:
     """Imports `config.captures` in their order; `say` takes one-line messages.
 
     Whatever goes wrong, what was read until then is in the recording and in the ledger.
@@ -92,7 +80,7 @@ def import_captures(config: ImportConfig, say: Callable[[str], None]) -> Outcome
         gc.enable()
     outcome.ledger.seconds = (time.monotonic_ns() - started_ns) / 1e9
     if outcome.exit_code != USAGE:
-        _write_summary(config, outcome, say)
+        outcome.write_summary(config.summary_json, say)
     return outcome
 
 
@@ -109,7 +97,7 @@ def _openable(
     config: ImportConfig,
     interruption: Interruption,
     outcome: Outcome,
-    say: Callable[[str], None],
+    say: Say,
 ) -> list[_Capture]:
     """The captures that can be read. Files are not kept open: there may be thousands."""
     captures = []
@@ -135,7 +123,7 @@ def _import_opened(
     captures: list[_Capture],
     interruption: Interruption,
     outcome: Outcome,
-    say: Callable[[str], None],
+    say: Say,
 ) -> None:
     def failed(name: str, error: str) -> None:
         if not interruption.happened:
@@ -215,17 +203,6 @@ class _OneImport:
                 break
             before += size or 0
         yield before, pipeline.close(), False
-
-
-def _write_summary(config: ImportConfig, outcome: Outcome, say: Callable[[str], None]) -> None:
-    if config.summary_json is None:
-        return
-    try:
-        text = json.dumps(outcome.ledger.as_json(), indent=1) + "\n"
-        config.summary_json.write_text(text, encoding="utf-8")
-    except OSError as error:
-        say(f"{config.summary_json}: {error.strerror}")
-        outcome.exit_code = outcome.exit_code or FAILED
 
 
 def _shown(name: str) -> str:

@@ -37,6 +37,11 @@ class Ledger:
     with_gaps: int = 0
     violations: int = 0
     kernel_drops: int = 0
+    """Packets that the kernel could not hand over; in no other number."""
+    connections_during_drops: int = 0
+    """Those that were open then: some of the packets may have been theirs."""
+    connections_shed: int = 0
+    """Left out, whole from then on, because there was more to do than could be done."""
     seconds: float = 0.0
 
     def faults(self) -> list[str]:

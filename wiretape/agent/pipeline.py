@@ -13,6 +13,7 @@ from wiretape.agent.ledger import Ledger, count
 from wiretape.agent.packets import Decoder, PacketBatch
 from wiretape.agent.tcp.memory import Traffic
 from wiretape.agent.tcp.relief import Holder, relieve
+from wiretape.agent.tcp.sample import Sample
 from wiretape.agent.tcp.share import EVERYTHING, Share
 from wiretape.agent.tcp.table import ConnectionTable
 from wiretape.exchange.endpoints import ServiceEndpoint
@@ -49,13 +50,15 @@ class Pipeline:
         services: Iterable[ServiceEndpoint] = (),
         fast: bool = True,
         share: Share = EVERYTHING,
+        sample: Sample | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         """`share`: whose connections are read; the ledger of the first counts all packets."""
         self.ledger = Ledger()
         self._packet_ledger = self.ledger if share.number == 0 else Ledger()
         self.source = source
         self.sections = Sections(max_content_bytes=max_content_bytes, learning=fast)
-        self.traffic = Traffic()
+        self.traffic = traffic or Traffic()
         self.max_content_bytes = max_content_bytes
         self._services = tuple(services)
         self.unseen_services = set(self._services)
@@ -64,20 +67,39 @@ class Pipeline:
         """Since which packet an address is known to be the service's."""
         self._decoder = Decoder()
         self._duplicates = Duplicates()
-        self._table = ConnectionTable(self, self.ledger, fast, share)
+        self._sample = sample or Sample()
+        self._table = ConnectionTable(self, self.ledger, fast, share, self._sample)
         self._records: list[Record] = []
         self._apart: list[Group] = []
         self.packets = 0
         """How many were fed."""
+        self.drops = 0
+        self.drops_before = 0
+        """What the kernel had dropped when the latest batch was taken, and the one before it."""
 
-    def feed(self, batch: PacketBatch) -> list[Record]:
-        """Takes the next batch; the records that it finished."""
+    def feed(self, batch: PacketBatch, dropped: int = 0) -> list[Record]:
+        """Takes the next batch; the records that it finished.
+
+        `dropped`: how many packets the kernel could not hand over since the batch before.
+        """
+        self._count_drops(dropped)
         self.read(batch)
         return in_order(*self.take())
 
-    def close(self) -> list[Record]:
+    def close(self, dropped: int = 0) -> list[Record]:
         """The capture is over; the records of what was still open."""
+        self._count_drops(dropped)
         self.finish()
+        return in_order(*self.take())
+
+    @property
+    def open_connections(self) -> int:
+        return self._table.open_connections
+
+    def shed(self) -> list[Record]:
+        """There is more to do than can be done: lets go of half of the connections, whole."""
+        self._sample.narrow()
+        self._table.shed()
         return in_order(*self.take())
 
     def read(self, batch: PacketBatch) -> None:
@@ -94,7 +116,19 @@ class Pipeline:
         if copies is not None:
             ledger.duplicate_packets += int(copies.sum())
             segments = segments.only(~copies)
+        chosen = self._sample.choose(segments)
+        if chosen is not None:
+            taken, left_out = chosen
+            ledger.packets_decoded -= sum(left_out.values())
+            for reason, packets in left_out.items():
+                count(ledger.packets_skipped, reason, packets)
+            segments = segments.only(taken)
         self._table.feed(segments)
+
+    def _count_drops(self, dropped: int) -> None:
+        self.drops_before = self.drops
+        self.drops += dropped
+        self.ledger.kernel_drops += dropped
 
     def finish(self) -> None:
         """Nothing more will come."""
@@ -166,6 +200,9 @@ class Pipeline:
         self.ledger.complete += len(records)
         self._records += records
 
-    def take_end(self, packet: int, encoded: bytes, at_ns: int, violations: int) -> None:
+    def take_end(
+        self, packet: int, encoded: bytes, at_ns: int, violations: int, drops: int
+    ) -> None:
         self.ledger.violations += violations
+        self.ledger.connections_during_drops += drops > 0
         self._records.append((packet, CONNECTION_ENDS, (encoded,), len(encoded), at_ns))

@@ -184,6 +184,7 @@ def connection_end(
     client: bytes,
     server: bytes,
     violations: Sequence[bytes] = (),
+    drops: int = 0,
 ) -> bytes:
     """A ConnectionEnd; `client` and `server` are encoded HalfLedgers, `violations` Violations."""
     encoded = b"%b%b%b\x22%b%b\x2a%b%b" % (
@@ -195,7 +196,8 @@ def connection_end(
         varint(len(server)),
         server,
     )
-    return encoded + b"".join([delimited(6, each) for each in violations])
+    encoded += b"".join([delimited(6, each) for each in violations])
+    return encoded + number(7, drops) if drops else encoded
 
 
 def exchange(

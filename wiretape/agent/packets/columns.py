@@ -42,9 +42,10 @@ class PacketBatch:
 
     `start` and `captured` are byte positions and counts in `buffer`; `wire` is the length that the
     packet had; `first` numbers the first packet of the batch within the whole capture. `layer` is
-    what stands at `start`: LINK + a link type, or an EtherType where the link layer is known already,
-    `vlans` its VLANs. `interface` tells by number where each was captured, None where the capture
-    does not say. `clock_ns` is what timers run by, where that is not `at_ns`: a live clock may jump.
+    what stands at `start`: LINK + a link type, or an EtherType where the link layer is known, with
+    its VLANs in `vlans`. `interface` tells by number where each was captured, None where the
+    capture does not say. `clock_ns` is what timers run by, where that is not `at_ns`: a live clock
+    may jump.
     """
 
     buffer: U8

@@ -49,6 +49,9 @@ class Sink(Protocol):
     max_content_bytes: int
     source: str
     traffic: Traffic
+    drops: int
+    drops_before: int
+    """How many packets the kernel had dropped when the latest batch came, and the one before."""
 
     def served(self, server: tuple[str, int], packet: int) -> None:
         """A connection has this server, as `packet` showed, the first with data."""
@@ -69,8 +72,10 @@ class Sink(Protocol):
     def take_answered(self, records: Sequence[Record]) -> None:
         """Encoded Exchanges with both halves, whole and with nothing to remark."""
 
-    def take_end(self, packet: int, encoded: bytes, at_ns: int, violations: int) -> None:
-        """One encoded ConnectionEnd, with so many violations in it."""
+    def take_end(
+        self, packet: int, encoded: bytes, at_ns: int, violations: int, drops: int
+    ) -> None:
+        """One encoded ConnectionEnd, with so many violations and drops of the kernel in it."""
 
     def relieve(self, table: Holder) -> None:
         """Has too much memory given back, at a packet that the traffic chose."""
@@ -84,7 +89,7 @@ class Connection:
     """One generation of a flow. Direction d is what endpoint d sends."""
 
     __slots__ = (
-        "_conversation", "_endpoints", "_finder", "_hole_bytes", "_how", "_ids",
+        "_conversation", "_drops_before", "_endpoints", "_finder", "_hole_bytes", "_how", "_ids",
         "_message_bytes", "_sink", "client", "closed", "conflicted", "due_ns", "forget_ns",
         "halves", "last_ns", "midstream", "opened_at_ns", "opened_packet", "ordinal", "reset_ns",
         "undecoded",
@@ -112,6 +117,7 @@ class Connection:
         self.due_ns = NEVER
         """When the pipeline will look at it next."""
         self._how = _OPEN
+        self._drops_before = sink.drops_before
         self._conversation: HttpConversation | None = None
         self._finder: ClientFinder | None = None
         self._ids: Identity | None = None
@@ -339,8 +345,11 @@ class Connection:
             late = conflict.in_no_message(
                 self.halves[client].conflicts, self.halves[1 - client].conflicts
             )
-            encoded = encode.connection_end(ident, at_ns, self._how, ledgers[0], ledgers[1], late)
-            self._sink.take_end(packet, encoded, at_ns, len(late))
+            drops = self._sink.drops - self._drops_before
+            encoded = encode.connection_end(
+                ident, at_ns, self._how, ledgers[0], ledgers[1], late, drops
+            )
+            self._sink.take_end(packet, encoded, at_ns, len(late), drops)
         self._release()
 
     def _release(self) -> None:

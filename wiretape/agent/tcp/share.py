@@ -4,10 +4,30 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wiretape.agent.packets import Segments
+from wiretape.agent.packets import I64, U64, Segments
 from wiretape.agent.packets.columns import Mask
 
 _ODD_PRIMES = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+
+
+def connection_hash(high: U64, low: U64, ports: I64) -> I64:
+    """32 bits that tell connections apart, the same for both directions.
+
+    Each argument is source XOR target: of both halves of addresses, and of ports.
+    """
+    for_high, for_low = _ODD_PRIMES
+    mixed = low * for_low
+    mixed ^= high * for_high
+    mixed += ports.astype(np.uint64) * for_high
+    return (mixed >> np.uint64(32)).astype(np.int64)
+
+
+def hashes(segments: Segments) -> I64:
+    """Of each segment's connection."""
+    s = segments
+    return connection_hash(
+        s.source_high ^ s.target_high, s.source_low ^ s.target_low, s.source_port ^ s.target_port
+    )
 
 
 class Share(NamedTuple):
@@ -20,11 +40,7 @@ class Share(NamedTuple):
         """Which segments are in it; None for all."""
         if self.of == 1:
             return None
-        high, low = _ODD_PRIMES
-        mixed = (segments.source_low ^ segments.target_low) * low
-        mixed ^= (segments.source_high ^ segments.target_high) * high
-        mixed += (segments.source_port ^ segments.target_port).astype(np.uint64) * high
-        mine: Mask = (mixed >> np.uint64(32)) % np.uint64(self.of) == np.uint64(self.number)
+        mine: Mask = hashes(segments) % self.of == self.number
         return mine
 
 

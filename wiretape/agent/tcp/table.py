@@ -18,6 +18,7 @@ from wiretape.agent.tcp.grouping import Flows
 from wiretape.agent.tcp.half import distance
 from wiretape.agent.tcp.identity import Endpoints
 from wiretape.agent.tcp.relief import Holding
+from wiretape.agent.tcp.sample import Sample
 from wiretape.agent.tcp.share import EVERYTHING, Share
 from wiretape.agent.tcp.whole import Closed, read_whole_connection
 from wiretape.exchange.v1 import exchange_pb2 as pb
@@ -43,11 +44,20 @@ class ConnectionTable:
     """Feeds segments to connections and looks after those whose time has come."""
 
     def __init__(
-        self, sink: Sink, ledger: Ledger, fast: bool = True, share: Share = EVERYTHING
+        self,
+        sink: Sink,
+        ledger: Ledger,
+        fast: bool = True,
+        share: Share = EVERYTHING,
+        sample: Sample | None = None,
     ) -> None:
-        """`share`: which connections are this table's, though it sees the segments of all."""
+        """`share`: which connections are this table's, though it sees the segments of all.
+
+        `sample` chose the segments already; it knows which may only begin a connection.
+        """
         self._sink = sink
         self._share = share
+        self._sample = sample or Sample()
         self._ledger = ledger
         self._fast = fast
         self._connections: dict[bytes, Connection] = {}
@@ -63,6 +73,11 @@ class ConnectionTable:
         """Connections that got segments, with the last packet of their batch."""
         self._keys: list[bytes] = []
         """Of the connections that `holdings` told last."""
+
+    @property
+    def open_connections(self) -> int:
+        """How many are followed, those included that were closed only lately."""
+        return len(self._connections)
 
     def feed(self, segments: Segments) -> None:
         """Takes one batch of segments in capture order."""
@@ -86,6 +101,7 @@ class ConnectionTable:
     def _feed_flows(self, segments: Segments, clock: I64, shown: Shown) -> list[Connection]:
         """Returns the connections that got segments and may get more."""
         flows = Flows(segments, clock)
+        late = self._sample.needs_beginning(segments, flows.first_row)
         touched = []
         for flow in range(flows.count):
             key = flows.key(flow)
@@ -93,6 +109,9 @@ class ConnectionTable:
             if connection is None:
                 if key in self._closed:
                     connection = self._revive(key)
+                elif late and late[flow] and flows.flags_of_first_row(flow) & (SYN | ACK) != SYN:
+                    self._pass_over(flows.bounds[flow + 1] - flows.bounds[flow])
+                    continue
                 elif flows.whole[flow] and self._read_whole(key, flows, flow):
                     continue
             now = flows.first_ns[flow]
@@ -142,11 +161,29 @@ class ConnectionTable:
     def drop(self, number: int) -> None:
         key = self._keys[number]
         connection = self._connections[key]
+        self._ledger.evictions += not connection.closed
+        self._evict(key, connection)
+
+    def _evict(self, key: bytes, connection: Connection) -> None:
         if not connection.closed:
-            self._ledger.evictions += 1
             with self._sink.apart(self._last_packet, self._clock, connection.opened_packet):
                 connection.close(self._last_packet, self._clock, _EVICTED)
         self._remove(key, connection)
+
+    # -- too much to do
+
+    def shed(self) -> None:
+        """Closes the connections that the sample takes no more."""
+        keys = list(self._connections)
+        for key, gone in zip(keys, self._sample.left_out(keys) if keys else (), strict=True):
+            if gone:
+                connection = self._connections[key]
+                self._ledger.connections_shed += not connection.closed
+                self._evict(key, connection)
+
+    def _pass_over(self, packets: int) -> None:
+        self._ledger.packets_decoded -= packets
+        count(self._ledger.packets_skipped, "overload", packets)
 
     def _forget(self, touched: list[Connection]) -> None:
         """Lets go of delivered bytes that nothing will be compared with any more."""

@@ -62,8 +62,9 @@ def read_whole_connection(flows: Flows, flow: int, sink: Sink) -> Closed | None:
         encode.whole_half_ledger(len(requests.data)),
         encode.whole_half_ledger(len(responses.data)),
     )
-    end = encode.connection_end(identity.ident, closed_ns, _CLOSED, *ledgers)
-    sink.take_end(closed_packet, end, closed_ns, 0)
+    drops = sink.drops - sink.drops_before
+    end = encode.connection_end(identity.ident, closed_ns, _CLOSED, *ledgers, drops=drops)
+    sink.take_end(closed_packet, end, closed_ns, 0, drops)
     seqs = initial_seq, (flows.half_seq[peer] + 1) % _MODULUS
     sizes = len(requests.data), len(responses.data)
     if client:

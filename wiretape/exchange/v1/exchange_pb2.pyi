@@ -97,7 +97,7 @@ class Tls(_message.Message):
     def __init__(self, server_name: _Optional[bytes] = ..., alpn: _Optional[bytes] = ..., version: _Optional[str] = ...) -> None: ...
 
 class ConnectionEnd(_message.Message):
-    __slots__ = ("id", "closed_at_ns", "how", "client", "server", "violations")
+    __slots__ = ("id", "closed_at_ns", "how", "client", "server", "violations", "kernel_drops")
     class How(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         HOW_UNSPECIFIED: _ClassVar[ConnectionEnd.How]
@@ -118,13 +118,15 @@ class ConnectionEnd(_message.Message):
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     SERVER_FIELD_NUMBER: _ClassVar[int]
     VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_DROPS_FIELD_NUMBER: _ClassVar[int]
     id: str
     closed_at_ns: int
     how: ConnectionEnd.How
     client: HalfLedger
     server: HalfLedger
     violations: _containers.RepeatedCompositeFieldContainer[Violation]
-    def __init__(self, id: _Optional[str] = ..., closed_at_ns: _Optional[int] = ..., how: _Optional[_Union[ConnectionEnd.How, str]] = ..., client: _Optional[_Union[HalfLedger, _Mapping]] = ..., server: _Optional[_Union[HalfLedger, _Mapping]] = ..., violations: _Optional[_Iterable[_Union[Violation, _Mapping]]] = ...) -> None: ...
+    kernel_drops: int
+    def __init__(self, id: _Optional[str] = ..., closed_at_ns: _Optional[int] = ..., how: _Optional[_Union[ConnectionEnd.How, str]] = ..., client: _Optional[_Union[HalfLedger, _Mapping]] = ..., server: _Optional[_Union[HalfLedger, _Mapping]] = ..., violations: _Optional[_Iterable[_Union[Violation, _Mapping]]] = ..., kernel_drops: _Optional[int] = ...) -> None: ...
 
 class HalfLedger(_message.Message):
     __slots__ = ("payload_bytes", "delivered_bytes", "retransmitted_bytes", "overlapping_bytes", "beyond_limits_bytes", "gap_bytes", "message_bytes", "undecoded_bytes", "gap_bytes_outside_messages", "undecoded_reason", "conflicting_bytes")

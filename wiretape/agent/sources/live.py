@@ -1,0 +1,204 @@
+"""Packets of this host's interfaces as they pass: a ring, its filter, what befalls them."""
+
+import ctypes
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from wiretape.agent.packets import I64, PacketBatch
+from wiretape.agent.sources.filter import Selection, assemble
+from wiretape.agent.sources.ring import RING_BYTES, PacketRing, RingError, interfaces
+
+WAIT_NS = 400_000_000
+"""How long packets wait for others at most: what a batch costs is shared by all that is in it."""
+_CALM_TICK_S, _BUSY_TICK_S = 0.1, 0.02
+"""How often it is looked whether enough has come."""
+_ENOUGH_PART = _FULL_PART = 4
+"""A batch is due when a quarter of the ring is ready; all but a quarter of it is too much."""
+_STEP_NS = 1_000_000_000
+_CLONE_NEWNET = 0x40000000
+_REJECT = bytes([6, 0, 0, 0, 0, 0, 0, 0])
+"""BPF_RET with 0: no packet."""
+_DRAIN_S = 0.1
+"""After which the kernel has handed over every block with packets in it."""
+
+
+class SteadyClock:
+    """Packet times as they would be had nobody set the clock since the capture began.
+
+    Time decides when a hole counts as lost and a connection as over; a clock that is set an hour
+    forward must not end them all, nor one that is set back keep them all.
+    """
+
+    def __init__(self) -> None:
+        self._offset_ns: int | None = None
+        self._set_forward_ns = 0
+
+    def times(self, at_ns: I64, real_ns: int, monotonic_ns: int) -> I64 | None:
+        """For packet times of the real clock, now `real_ns`; None where they are right."""
+        offset_ns = real_ns - monotonic_ns
+        if self._offset_ns is None:
+            self._offset_ns = offset_ns
+        before_ns, moved_ns = self._set_forward_ns, offset_ns - self._offset_ns
+        if abs(moved_ns) < _STEP_NS:
+            return at_ns - before_ns if before_ns else None
+        self._offset_ns = offset_ns
+        self._set_forward_ns += moved_ns
+        # It was set while these packets came: each is nearer to one of the two.
+        after = np.abs(at_ns - real_ns) < np.abs(at_ns + moved_ns - real_ns)
+        return at_ns - np.where(after, self._set_forward_ns, before_ns)
+
+
+class LiveCapture:
+    """The packets of some interfaces, or of all where none is named; a context."""
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        selection: Selection,
+        netns: str | None = None,
+        ring_bytes: int = RING_BYTES,
+    ) -> None:
+        """Raises PermissionError where the process may not, RingError where it cannot be."""
+        self._names = names
+        self._selection = selection
+        self._indexes: dict[str, int] = {}
+        self._clock = SteadyClock()
+        self._busy = False
+        """The latest wait ended early."""
+        with _inside(netns):
+            self._ring = PacketRing(ring_bytes)
+            there = interfaces()
+        self._enough = self._ring.blocks // _ENOUGH_PART
+        try:
+            self._indexes = {name: self._ring.index_of(name) for name in names}
+            for name, index in self._indexes.items():
+                if not index:
+                    raise RingError(f"no interface {name}; there are {', '.join(there)}")
+            self._listen()
+        except BaseException:
+            self._ring.__exit__()
+            raise
+
+    def __enter__(self) -> "LiveCapture":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._ring.__exit__()
+
+    def _listen(self) -> None:
+        """Captures from the interfaces as they are now numbered. Raises RingError."""
+        ring = self._ring
+        indexes = tuple(index for index in self._indexes.values() if index)
+        # One interface: the others do not even run the filter.
+        alone = self._names[0] if len(self._names) == 1 else ""
+        chosen = replace(self._selection, interfaces=() if alone else indexes)
+        try:
+            ring.attach(assemble(chosen))
+            for index in indexes:
+                ring.promiscuous(index)
+            if indexes or not self._names:
+                ring.bind(alone)
+        except OSError as error:
+            raise RingError(f"{alone or 'all interfaces'}: {error.strerror}") from error
+
+    def changes(self) -> list[str]:
+        """Looks after the named interfaces; says which went, and which came back and are captured
+        from again."""
+        said = []
+        self._ring.failure()  # that one went down is no reason to end: it may come back
+        for name, before in list(self._indexes.items()):
+            index = self._ring.index_of(name)
+            if index == before:
+                continue
+            self._indexes[name] = index
+            said.append(f"interface {name} " + ("is there again" if index else "is gone"))
+            if index:
+                self._listen()
+        return said
+
+    # -- packets
+
+    def wait(self, stopped: Callable[[], bool]) -> None:
+        """Until it is worth while to read: enough is there, or what is there has waited."""
+        until_ns = time.monotonic_ns() + WAIT_NS
+        tick_s, self._busy = _BUSY_TICK_S if self._busy else _CALM_TICK_S, False
+        while not stopped():
+            ready = self._ring.ready()
+            if ready >= self._enough:
+                self._busy = True
+                return
+            left_ns = until_ns - time.monotonic_ns()
+            if left_ns <= 0:
+                return
+            if ready:
+                time.sleep(min(tick_s, left_ns / 1e9))
+            else:
+                self._ring.wait(left_ns // 1_000_000 + 1)
+
+    def batches(self, first: Callable[[], int]) -> Iterator[tuple[PacketBatch, int]]:
+        """What is ready, in batches, each with the packets that the kernel dropped before it.
+
+        A batch is good until the next one is asked for; `first` tells its number.
+        """
+        # No more than are ready now: the kernel may be faster than we.
+        for _ in range(0, self._ring.ready(), self._enough):
+            batch = self._ring.batch(first(), self._enough)
+            if batch is None:
+                return
+            steady = self._clock.times(batch.at_ns, time.time_ns(), time.monotonic_ns())
+            yield replace(batch, clock_ns=steady), self.dropped()
+            self._ring.release()
+
+    def dropped(self) -> int:
+        """How many packets the kernel dropped since this was last asked."""
+        return self._ring.drops().dropped
+
+    def overfull(self) -> bool:
+        """Whether so much waits that the kernel will soon have to drop packets."""
+        return self._ring.ready() > self._ring.blocks - self._ring.blocks // _FULL_PART
+
+    def stop(self) -> None:
+        """No packet more; those that came are ready when this returns."""
+        self._ring.attach(_REJECT)
+        time.sleep(_DRAIN_S)
+
+
+@contextmanager
+def _inside(netns: str | None) -> Iterator[None]:
+    """Inside a network namespace, by the name that `ip netns` gave it or by path. Sockets made
+    there stay there. Raises RingError, PermissionError."""
+    if netns is None:
+        yield
+        return
+    path = Path(netns) if "/" in netns else Path("/run/netns", netns)
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            there = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise RingError(f"no network namespace {netns}: {path} is not there") from None
+        try:
+            _enter(there, netns)
+        finally:
+            os.close(there)
+        try:
+            yield
+        finally:
+            _enter(here, "our own")
+    finally:
+        os.close(here)
+
+
+def _enter(file: int, name: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(file, _CLONE_NEWNET):
+        number = ctypes.get_errno()
+        if number == 1:
+            raise PermissionError(number, os.strerror(number), name)
+        raise RingError(f"network namespace {name}: {os.strerror(number)}")
