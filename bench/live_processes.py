@@ -1,4 +1,4 @@
-"""The processes of a live benchmark: nginx, tcpdump, the agent; what they take and what they count."""
+"""The processes of a live benchmark: nginx, tcpdump, the agent; what they take, what they count."""
 
 import json
 import os
