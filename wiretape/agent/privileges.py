@@ -1,2 +1,6 @@
-class PrivilegeError(Exception): pass
-def drop_to(user): pass
+class PrivilegeError(Exception):
+    pass
+
+
+def drop_to(user):
+    pass

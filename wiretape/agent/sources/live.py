@@ -1,17 +1,14 @@
 """Packets of this host's interfaces as they pass: a ring, its filter, what befalls them."""
 
-import ctypes
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from wiretape.agent.packets import I64, PacketBatch
 from wiretape.agent.sources.filter import Selection, assemble
+from wiretape.agent.sources.netns import inside
 from wiretape.agent.sources.ring import RING_BYTES, PacketRing, RingError, interfaces
 
 WAIT_NS = 400_000_000
@@ -21,7 +18,6 @@ _CALM_TICK_S, _BUSY_TICK_S = 0.1, 0.02
 _ENOUGH_PART = _FULL_PART = 4
 """A batch is due when a quarter of the ring is ready; all but a quarter of it is too much."""
 _STEP_NS = 1_000_000_000
-_CLONE_NEWNET = 0x40000000
 _REJECT = bytes([6, 0, 0, 0, 0, 0, 0, 0])
 """BPF_RET with 0: no packet."""
 _DRAIN_S = 0.1
@@ -71,7 +67,7 @@ class LiveCapture:
         self._clock = SteadyClock()
         self._busy = False
         """The latest wait ended early."""
-        with _inside(netns):
+        with inside(netns):
             self._ring = PacketRing(ring_bytes)
             there = interfaces()
         self._enough = self._ring.blocks // _ENOUGH_PART
@@ -167,38 +163,3 @@ class LiveCapture:
         """No packet more; those that came are ready when this returns."""
         self._ring.attach(_REJECT)
         time.sleep(_DRAIN_S)
-
-
-@contextmanager
-def _inside(netns: str | None) -> Iterator[None]:
-    """Inside a network namespace, by the name that `ip netns` gave it or by path. Sockets made
-    there stay there. Raises RingError, PermissionError."""
-    if netns is None:
-        yield
-        return
-    path = Path(netns) if "/" in netns else Path("/run/netns", netns)
-    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            there = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise RingError(f"no network namespace {netns}: {path} is not there") from None
-        try:
-            _enter(there, netns)
-        finally:
-            os.close(there)
-        try:
-            yield
-        finally:
-            _enter(here, "our own")
-    finally:
-        os.close(here)
-
-
-def _enter(file: int, name: str) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(file, _CLONE_NEWNET):
-        number = ctypes.get_errno()
-        if number == 1:
-            raise PermissionError(number, os.strerror(number), name)
-        raise RingError(f"network namespace {name}: {os.strerror(number)}")
