@@ -92,16 +92,17 @@ class LiveCapture:
         ring = self._ring
         indexes = tuple(index for index in self._indexes.values() if index)
         # One interface: the others do not even run the filter.
-        alone = self._names[0] if len(self._names) == 1 else ""
+        alone = len(self._names) == 1
         chosen = replace(self._selection, interfaces=() if alone else indexes)
         try:
             ring.attach(assemble(chosen))
             for index in indexes:
                 ring.promiscuous(index)
             if indexes or not self._names:
-                ring.bind(alone)
+                ring.bind(indexes[0] if alone else 0)
         except OSError as error:
-            raise RingError(f"{alone or 'all interfaces'}: {error.strerror}") from error
+            where = ", ".join(self._names) or "all interfaces"
+            raise RingError(f"{where}: {error.strerror}") from error
 
     def changes(self) -> list[str]:
         """Looks after the named interfaces; says which went, and which came back and are captured

@@ -5,6 +5,7 @@ Ready blocks that lie side by side are read in place as one batch, and given bac
 structures are those of <linux/if_packet.h>.
 """
 
+import ctypes
 import fcntl
 import os
 import select
@@ -114,9 +115,14 @@ class PacketRing:
             return 0
         return int(struct.unpack("16si", answer)[1])
 
-    def bind(self, interface: str = "") -> None:
-        """Captures from the interface of that name, or from all. Raises OSError."""
-        self.socket.bind((interface, _ETH_P_ALL))
+    def bind(self, index: int = 0) -> None:
+        """Captures from the interface of that number, or from all. Raises OSError."""
+        # The standard library's bind takes a name, and none for all.
+        address = struct.pack("HHi12x", socket.AF_PACKET, socket.htons(_ETH_P_ALL), index)
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.bind(self.socket.fileno(), address, len(address)):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
     def promiscuous(self, index: int) -> None:
         """Takes what the interface hears for others too, as from a mirror port."""
