@@ -1,6 +1,0 @@
-class PrivilegeError(Exception):
-    pass
-
-
-def drop_to(user):
-    pass
