@@ -8,7 +8,6 @@ option needs, or what eBPF and replay's interception will need, is a note.
 import ctypes
 import mmap
 import os
-import platform
 import re
 import shutil
 import socket
@@ -195,7 +194,8 @@ def _disk(name: str, root: Path) -> Check:
 
 
 def _python(name: str, root: Path) -> Check:
-    return Check(name, State.OK, f"{platform.python_version()} ({sys.executable})")
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check(name, State.OK, f"{version} ({sys.executable})")
 
 
 def _kernel(name: str, root: Path) -> Check:
