@@ -282,6 +282,20 @@ def show(
         raise typer.Exit(2)
 
 
+@app.command(epilog="Example: capture-agent doctor")
+def doctor() -> None:
+    """Say what this host allows, and the command that would fix the rest."""
+    from wiretape.agent.doctor import doctor as examine_host
+
+    try:
+        code = examine_host(sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _nobody_reads()
+        raise typer.Exit(0) from None
+    raise typer.Exit(code)
+
+
 def _size(text: str) -> int:
     """Bytes from a number with K, M or G. Raises ValueError."""
     match = re.fullmatch(r"(\d+)([KMG]?)(i?B)?", text.strip(), re.IGNORECASE)
