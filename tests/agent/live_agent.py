@@ -1,4 +1,4 @@
-"""`capture-agent run` at work in a network namespace of its own, with a server to be heard there."""
+"""`capture-agent run` at work in a network namespace, with a server to be heard there."""
 
 import http.server
 import os

@@ -178,7 +178,7 @@ def test_a_run_goes_on_with_a_directory(netns: str, tmp_path: Path) -> None:
 
 def test_an_interface_that_goes_and_comes_back(netns: str, tmp_path: Path) -> None:
     def make() -> None:
-        ip("-n", netns, "link", "add", "wt0", "type", "dummy")
+        ip("-n", netns, "link", "add", "wt0", "type", "veth", "peer", "wt1")
         ip("-n", netns, "address", "add", "10.9.9.1/24", "dev", "wt0")
         ip("-n", netns, "link", "set", "wt0", "up")
 
@@ -292,7 +292,7 @@ def test_privileges_are_given_up_once_it_listens(netns: str, tmp_path: Path) -> 
 
 def test_it_opens_no_port(netns: str, tmp_path: Path) -> None:
     with running("-o", tmp_path / "r.mcap", "--netns", netns) as live:
-        links = [str(f.readlink()) for f in Path(f"/proc/{live.process.pid}/fd").iterdir()]
+        links = {str(f.readlink()) for f in Path(f"/proc/{live.process.pid}/fd").iterdir()}
         live.end()
     assert len([link for link in links if link.startswith("socket:")]) == 1
 
@@ -345,7 +345,7 @@ def test_without_a_terminal_it_logs_json(
     from wiretape.agent.display import Display
 
     monkeypatch.setattr(run_module, "_LOG_NS", 100_000_000)
-    monkeypatch.setattr(run_module, "drop_to", lambda user: None)  # this process goes on as root
+    monkeypatch.setattr(run_module, "drop_to", lambda account: None)  # this process goes on as root
     config = RunConfig(output=str(tmp_path / "r.mcap"), netns=netns, duration_ns=900_000_000)
     run_module.run_capture(config, Display())
     lines = capsys.readouterr().err.splitlines()
@@ -399,5 +399,7 @@ def test_without_privilege_the_fix_is_told(tmp_path: Path) -> None:
     )
     assert done.returncode == 5, done.stderr
     assert "Traceback" not in done.stderr
-    assert "sudo" in done.stderr
-    assert "-o '/tmp/wt none.mcap' -i lo" in done.stderr
+    assert "CAP_NET_RAW" in done.stderr
+    assert "capture-agent run -o " in done.stderr
+    assert "/tmp/wt none.mcap" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

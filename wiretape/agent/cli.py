@@ -202,7 +202,8 @@ def run(
     ] = None,
 ) -> None:
     """Record what passes this host's interfaces, until it is interrupted."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Capabilities are each thread's own: none may be there before they are given up.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     from ipaddress import ip_address
 
     from wiretape.agent.config import RunConfig

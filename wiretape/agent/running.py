@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,16 @@ from wiretape.agent.config import RunConfig
 from wiretape.agent.display import Display
 from wiretape.agent.outcome import FAILED, INTERRUPTED, UNPRIVILEGED, USAGE, Outcome
 from wiretape.agent.pipeline import Pipeline
-from wiretape.agent.privileges import PrivilegeError, drop_to
+from wiretape.agent.privileges import (
+    Account,
+    Capability,
+    PrivilegeError,
+    account_for,
+    drop_to,
+    how_to_get,
+    raise_permitted,
+    write_refusal,
+)
 from wiretape.agent.sources.filter import FilterError, Selection
 from wiretape.agent.sources.live import LiveCapture
 from wiretape.agent.sources.ring import RingError
@@ -82,9 +92,10 @@ def run_capture(config: RunConfig, display: Display) -> Outcome:
             _open_and_run(config, signals, outcome, display)
             if signals.stop == signal.SIGINT:
                 outcome.exit_code = outcome.exit_code or INTERRUPTED
-    except PermissionError:
+    except PrivilegeError as error:
+        display.say(str(error))
         outcome.exit_code = UNPRIVILEGED
-    except (FilterError, RingError, RecordingError, PrivilegeError) as error:
+    except (FilterError, RingError, RecordingError, ValueError) as error:
         display.say(str(error))
         outcome.exit_code = USAGE
     except OSError as error:
@@ -99,8 +110,9 @@ def run_capture(config: RunConfig, display: Display) -> Outcome:
 
 
 def _open_and_run(config: RunConfig, signals: Signals, outcome: Outcome, display: Display) -> None:
-    with LiveCapture(config.interfaces, _selection(config), config.netns) as capture:
-        drop_to(config.user)
+    account = _account(config)
+    with _listening(config) as capture:
+        drop_to(account)
         with RotatingWriter(
             config.output,
             rotate_bytes=config.rotate_bytes,
@@ -115,6 +127,32 @@ def _open_and_run(config: RunConfig, signals: Signals, outcome: Outcome, display
                 run.go(signals)
             finally:
                 display.clear()
+
+
+def _account(config: RunConfig) -> Account:
+    """Who goes on once the sockets are open. Raises ValueError, PrivilegeError, RecordingError."""
+    raise_permitted()
+    account = account_for(config.user)
+    output = Path(config.output)
+    folders = {output if config.output.endswith("/") else output.parent}
+    folders |= {path.parent for path in (config.metrics, config.summary_json) if path is not None}
+    for folder in sorted(folders):
+        refusal = write_refusal(account, folder)
+        if refusal:
+            raise RecordingError(refusal)
+    return account
+
+
+def _listening(config: RunConfig) -> LiveCapture:
+    """Raises PrivilegeError, with the command that has the privilege; FilterError, RingError."""
+    needed = [Capability.NET_RAW, *([Capability.SYS_ADMIN] if config.netns else [])]
+    try:
+        return LiveCapture(config.interfaces, _selection(config), config.netns)
+    except PermissionError:
+        names = " and ".join(f"CAP_{each.name}" for each in needed)
+        raise PrivilegeError(
+            f"capturing packets needs {names}: {how_to_get(sys.argv, *needed)}"
+        ) from None
 
 
 def _selection(config: RunConfig) -> Selection:
@@ -250,7 +288,7 @@ class _Run:
         new = Path(f"{path}.new")
         try:
             new.write_text(metrics_text(self._status()), encoding="utf-8")
-            new.chmod(0o644)
+            new.chmod(0o644)  # whatever the mask: it holds nothing private
             new.replace(path)
         except OSError as error:
             self._display.say(f"{path}: {error.strerror}")
