@@ -21,7 +21,7 @@ def test_durations(text: str, ns: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "s", "0", "0s", "-1s", "1w", "1 s", "1.s", "0.0000000001s"])
 def test_no_durations(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a duration|longer than nothing"):
+    with pytest.raises(ValueError, match=r"is not a duration|longer than nothing"):
         parse_duration_ns(text)
 
 
