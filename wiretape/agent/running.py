@@ -32,13 +32,14 @@ from wiretape.agent.status import Endpoints, Status, metrics_text
 from wiretape.agent.tcp.memory import MAX_HELD_BYTES, Traffic
 from wiretape.agent.tcp.sample import Sample
 from wiretape.exchange.endpoints import endpoint_text
-from wiretape.exchange.recording import RecordingError
+from wiretape.exchange.recording import LiveWriter, RecordingError
 from wiretape.exchange.records import Record
-from wiretape.exchange.rotation import RotatingWriter
+from wiretape.exchange.rotation import live_recording
 
 _OWN_BYTES = 96 << 20
 """What the agent takes without any connection: the interpreter, the ring, a batch."""
 _FLUSH_NS = 300_000_000
+"""Less than packets wait for others: what was read is in the file at once."""
 _DRAW_NS = 1_000_000_000
 _LOG_NS = 60_000_000_000
 _METRICS_NS = 5_000_000_000
@@ -113,12 +114,12 @@ def _open_and_run(config: RunConfig, signals: Signals, outcome: Outcome, display
     account = _account(config)
     with _listening(config) as capture:
         drop_to(account)
-        with RotatingWriter(
+        with live_recording(
             config.output,
+            display.say,
             rotate_bytes=config.rotate_bytes,
             rotate_ns=config.rotate_ns,
             max_disk_bytes=config.max_disk_bytes,
-            say=display.say,
         ) as writer:
             outcome.recorded = True
             run = _Run(config, capture, writer, display)
@@ -179,7 +180,7 @@ class _Run:
     """The loop, and what it does by the clock."""
 
     def __init__(
-        self, config: RunConfig, capture: LiveCapture, writer: RotatingWriter, display: Display
+        self, config: RunConfig, capture: LiveCapture, writer: LiveWriter, display: Display
     ) -> None:
         held = min(max(config.max_memory_bytes - _OWN_BYTES, 8 << 20), MAX_HELD_BYTES)
         self._config = config
@@ -205,7 +206,7 @@ class _Run:
         """Until a signal, or the end of the time that was given. Raises OSError where written."""
         config = self._config
         due = {
-            self._flush: _FLUSH_NS,
+            self._writer.flush: _FLUSH_NS,
             self._look: _LOOK_NS,
             self._show: _DRAW_NS if self._display.terminal else _LOG_NS,
             self._collect: _LOG_NS,
@@ -221,6 +222,7 @@ class _Run:
             self._capture.wait(signals.stopped)
             self._read()
             now_ns = time.monotonic_ns()
+            self._writer.tick(now_ns)
             for act, at_ns in next_ns.items():
                 if at_ns <= now_ns:
                     act()
@@ -263,9 +265,6 @@ class _Run:
 
     # -- by the clock
 
-    def _flush(self) -> None:
-        self._writer.flush()
-
     def _look(self) -> None:
         for change in self._capture.changes():
             self._display.say(change)
@@ -305,7 +304,7 @@ class _Run:
             packets_per_second=(ledger.packets - packets) / seconds,
             open_connections=self._pipeline.open_connections,
             sampled=self._sample.part,
-            disk_bytes=writer.disk_bytes,
+            disk_bytes=writer.bytes_on_disk,
             files=writer.files,
             removed_files=writer.removed_files,
             endpoints=self._endpoints.top(),

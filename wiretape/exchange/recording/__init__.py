@@ -7,11 +7,13 @@ read, and what is missing is said.
 
 from wiretape.exchange.recording.chunks import CHUNK_BYTES
 from wiretape.exchange.recording.layout import RecordingError
+from wiretape.exchange.recording.live import LiveWriter
 from wiretape.exchange.recording.reader import RecordingReader, read_recording, recording_files
 from wiretape.exchange.recording.writer import RecordingWriter
 
 __all__ = [
     "CHUNK_BYTES",
+    "LiveWriter",
     "RecordingError",
     "RecordingReader",
     "RecordingWriter",
