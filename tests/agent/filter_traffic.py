@@ -95,6 +95,7 @@ _IPV6 = {name for name in FRAMES if "IPv6" in name or "headers" in name} | {
 }  # fmt: skip
 _OTHER = {"other hosts", "other hosts over IPv6"}
 _SSH_CONNECTION = (ip_address(B4), 50000, ip_address(A4), 22)
+_MAPPED_SSH_CONNECTION = (ip_address(f"::ffff:{A4}"), 22, ip_address(f"::ffff:{B4}"), 50000)
 _SSH6_CONNECTION = (ip_address(A6), 22, ip_address(B6), 50000)
 _CUT = {name for name in FRAMES if "cut off" in name}
 
@@ -124,6 +125,8 @@ SELECTIONS: list[tuple[Selection, set[str]]] = [
         FRAMES.keys() - _NOT_IP - {"ssh", "two tags and ssh"} - _CUT),
     (Selection(excluded=(_SSH_CONNECTION, _SSH6_CONNECTION)),
         FRAMES.keys() - _NOT_IP - _SSH - _CUT),
+    (Selection(ports=(22,), excluded=(_MAPPED_SSH_CONNECTION, _SSH6_CONNECTION)),
+        {"seven headers", "later IPv4 fragment", "later IPv6 fragment"}),
     (Selection(ports=(22, 80), excluded=(_SSH6_CONNECTION,)),
         _TCP - {"ssh over IPv6", "ssh behind options over IPv6"}),
     (Selection(hosts=(ip_address(A4),), excluded=(_SSH_CONNECTION, _SSH6_CONNECTION)),
