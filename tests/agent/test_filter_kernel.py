@@ -2,10 +2,12 @@
 
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -58,13 +60,15 @@ def network() -> Iterator[Network]:
         try:
             stack.enter_context(namespace())
             tun = stack.enter_context(tunnel("tun0"))
-        except OSError as error:
-            pytest.skip(f"needs a network namespace and a tun device: {error}")
-        for family in ("all", "default"):  # IPv6 says things of its own accord
-            command(f"sysctl -qw net.ipv6.conf.{family}.disable_ipv6=1")
-        command("ip link add left type veth peer name right")
-        for device in ("left", "right", "lo", "tun0"):
-            command(f"ip link set {device} up")
+            # IPv6 says things of its own accord.
+            for switch in Path("/proc/sys/net/ipv6/conf").glob("*/disable_ipv6"):
+                if switch.parent.name in ("all", "default"):
+                    switch.write_text("1")
+            command("ip link add left type veth peer name right")
+            for device in ("left", "right", "lo", "tun0"):
+                command(f"ip link set {device} up")
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"needs a network namespace, veth, tun and ip: {error}")
         injector = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
         yield Network(injector, tun)
 

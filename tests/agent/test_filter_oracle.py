@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from wiretape.agent.sources.filter import Address, Selection, assemble
 
 TCP, UDP, FRAGMENT, AUTHENTICATION = 6, 17, 44, 51
-OPTIONS = (0, 43, 60, 135)
+OPTIONS = (0, 43, 60, 135, 139, 140)
+TAGS = (0x8100, 0x88A8, 0x9100, 0x9200, 0x9300)
 IPV4 = [ip_address(text) for text in ("10.0.0.1", "10.0.0.2", "10.0.1.1", "255.255.255.255")]
 IPV6 = [ip_address(text) for text in ("2001:db8::1", "2001:db8::2", "2001:db8:1::1", "ff02::1")]
 PORTS = (0, 22, 79, 80, 81, 443, 8080, 65535)
@@ -119,7 +120,7 @@ def frames(draw: st.DrawFn) -> Traffic:
         destination=draw(addresses),
         ports=draw(st.tuples(st.sampled_from(PORTS), st.sampled_from(PORTS))),
         protocol=draw(st.sampled_from((TCP, TCP, TCP, UDP))),
-        tags=draw(st.lists(st.sampled_from((0x8100, 0x88A8, 0x9100)), max_size=3).map(tuple)),
+        tags=draw(st.lists(st.sampled_from(TAGS), max_size=3).map(tuple)),
         options=draw(st.integers(0, 10)),
         offset=draw(st.sampled_from((0, 0, 0, 1, 100, 0x1FFF))),
         chain=draw(st.lists(headers, max_size=8).map(tuple)),
