@@ -128,9 +128,9 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 UNPRIVILEGED = """
-import os
+import contextlib, os
 from wiretape.agent.sources.libpcap import compile_expression
-if os.geteuid() == 0:
+with contextlib.suppress(PermissionError):
     os.setgid(65534), os.setuid(65534)
 print(len(compile_expression("tcp port 80", (1,)).ethernet))
 compile_expression("vlan 42", (1,))
