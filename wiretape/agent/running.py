@@ -25,7 +25,8 @@ from wiretape.agent.privileges import (
     raise_permitted,
     write_refusal,
 )
-from wiretape.agent.sources.filter import FilterError, Selection
+from wiretape.agent.sources.filter import Connection, Selection
+from wiretape.agent.sources.libpcap import FilterError
 from wiretape.agent.sources.live import LiveCapture
 from wiretape.agent.sources.ring import RingError
 from wiretape.agent.status import Endpoints, Status, metrics_text
@@ -148,7 +149,7 @@ def _listening(config: RunConfig) -> LiveCapture:
     """Raises PrivilegeError, with the command that has the privilege; FilterError, RingError."""
     needed = [Capability.NET_RAW, *([Capability.SYS_ADMIN] if config.netns else [])]
     try:
-        return LiveCapture(config.interfaces, _selection(config), config.netns)
+        return LiveCapture(config.interfaces, _selection(config), config.expression, config.netns)
     except PermissionError:
         names = " and ".join(f"CAP_{each.name}" for each in needed)
         raise PrivilegeError(
@@ -160,12 +161,11 @@ def _selection(config: RunConfig) -> Selection:
     return Selection(
         ports=config.ports,
         hosts=config.hosts,
-        expression=config.expression,
         excluded=_shown_through(),
     )
 
 
-def _shown_through() -> tuple[tuple[object, int, object, int], ...]:
+def _shown_through() -> tuple[Connection, ...]:
     """The connection that our own output takes to whoever looks at it, where that is SSH: each line
     would make packets, and they another line."""
     words = os.environ.get("SSH_CONNECTION", "").split()

@@ -1,5 +1,6 @@
 """Packets of this host's interfaces as they pass: a ring, its filter, what befalls them."""
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -8,6 +9,7 @@ import numpy as np
 
 from wiretape.agent.packets import I64, PacketBatch
 from wiretape.agent.sources.filter import Selection, assemble
+from wiretape.agent.sources.libpcap import compile_expression
 from wiretape.agent.sources.netns import inside
 from wiretape.agent.sources.ring import RING_BYTES, PacketRing, RingError, interfaces
 
@@ -57,10 +59,15 @@ class LiveCapture:
         self,
         names: tuple[str, ...],
         selection: Selection,
+        expression: str | None = None,
         netns: str | None = None,
         ring_bytes: int = RING_BYTES,
     ) -> None:
-        """Raises PermissionError where the process may not, RingError where it cannot be."""
+        """`expression`: in tcpdump's language, beside `selection`.
+
+        Raises PermissionError where the process may not, RingError where it cannot be, FilterError
+        and ValueError where the filter cannot be.
+        """
         self._names = names
         self._selection = selection
         self._indexes: dict[str, int] = {}
@@ -69,23 +76,30 @@ class LiveCapture:
         """The latest wait ended early."""
         with inside(netns):
             self._ring = PacketRing(ring_bytes)
-            there = interfaces()
+            try:
+                self._indexes = {name: self._existing(name) for name in names}
+                if expression is not None:
+                    kinds = {self._ring.hardware_type(name) for name in names}
+                    program = compile_expression(expression, kinds)
+                    self._selection = replace(selection, expression=program)
+                self._listen()
+            except BaseException:
+                self._ring.__exit__()
+                raise
         self._enough = self._ring.blocks // _ENOUGH_PART
-        try:
-            self._indexes = {name: self._ring.index_of(name) for name in names}
-            for name, index in self._indexes.items():
-                if not index:
-                    raise RingError(f"no interface {name}; there are {', '.join(there)}")
-            self._listen()
-        except BaseException:
-            self._ring.__exit__()
-            raise
 
     def __enter__(self) -> "LiveCapture":
         return self
 
     def __exit__(self, *unused: object) -> None:
         self._ring.__exit__()
+
+    def _existing(self, name: str) -> int:
+        """The number of an interface. Raises RingError."""
+        index = self._ring.index_of(name)
+        if not index:
+            raise RingError(f"no interface {name}; there are {', '.join(interfaces())}")
+        return index
 
     def _listen(self) -> None:
         """Captures from the interfaces as they are now numbered. Raises RingError."""
@@ -102,7 +116,10 @@ class LiveCapture:
                 ring.bind(indexes[0] if alone else 0)
         except OSError as error:
             where = ", ".join(self._names) or "all interfaces"
-            raise RingError(f"{where}: {error.strerror}") from error
+            what = error.strerror
+            if error.errno == errno.ENOMEM:
+                what = "the filter is too long: raise net.core.optmem_max, or name fewer"
+            raise RingError(f"{where}: {what}") from error
 
     def changes(self) -> list[str]:
         """Looks after the named interfaces; says which went, and which came back and are captured
