@@ -383,8 +383,20 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     recording.write_text("mine")
     ended = agent("run", "-o", recording, "--duration", "100ms")
     assert ended.code == 2
-    assert "exists already" in ended.line
+    assert "exists already (--force replaces it)" in ended.line
     assert recording.read_text() == "mine"
+
+
+def test_force_replaces_what_was_recorded(netns: str, tmp_path: Path) -> None:
+    for output in (f"{tmp_path}/r.mcap", f"{tmp_path}/folder/"):
+        for number in range(2):
+            with (
+                server(netns) as place,
+                running("-o", output, "--netns", netns, "--force") as live,
+            ):
+                get(netns, place, f"/{number}")
+                live.end()
+        assert targets(Path(output)) == ["/1"]
 
 
 def test_without_privilege_the_fix_is_told(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def run(
             help="The recording to write; one that ends in / is a directory, and is gone on with.",
         ),
     ],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing REC.")] = False,
     interface: Annotated[
         list[str] | None,
         typer.Option("-i", "--interface", metavar="IFACE", help="Where to listen. Repeatable."),
@@ -213,6 +214,7 @@ def run(
     try:
         config = RunConfig(
             output=output,
+            force=force,
             interfaces=tuple(name for name in interface or () if name != "any"),
             ports=tuple(port or ()),
             hosts=tuple(map(ip_address, host or ())),

@@ -118,6 +118,7 @@ def _open_and_run(config: RunConfig, signals: Signals, outcome: Outcome, display
         with live_recording(
             config.output,
             display.say,
+            force=config.force,
             rotate_bytes=config.rotate_bytes,
             rotate_ns=config.rotate_ns,
             max_disk_bytes=config.max_disk_bytes,

@@ -29,11 +29,13 @@ def live_recording(
     path: str,
     say: Say,
     *,
+    force: bool = False,
     rotate_bytes: int | None = None,
     rotate_ns: int | None = None,
     max_disk_bytes: int | None = None,
 ) -> LiveWriter:
-    """A directory that is made or continued where `path` ends in "/", else a new file.
+    """A directory that is made or continued where `path` ends in "/", else a new file; with `force`
+    what was recorded there before goes.
 
     Raises RecordingError where it cannot be made or does not go with the bounds, OSError where the
     disk does not take it.
@@ -49,10 +51,11 @@ def live_recording(
         if bound is not None and not path.endswith("/"):
             raise RecordingError(f"{path}: {name} needs a directory (end -o with / for that)")
     if not path.endswith("/"):
-        return SingleFileWriter(Path(path), say)
+        return SingleFileWriter(Path(path), say, replace=force)
     return RotatingWriter(
         Path(path),
         say,
+        force=force,
         rotate_bytes=rotate_bytes,
         rotate_ns=rotate_ns,
         max_disk_bytes=max_disk_bytes,
@@ -74,6 +77,7 @@ class RotatingWriter(LiveWriter):
         directory: Path,
         say: Say,
         *,
+        force: bool = False,
         rotate_bytes: int | None = None,
         rotate_ns: int | None = None,
         max_disk_bytes: int | None = None,
@@ -97,12 +101,12 @@ class RotatingWriter(LiveWriter):
         except OSError as error:
             raise RecordingError(f"{directory}: {error.strerror}") from error
         try:
-            self._claim()
+            self._claim(force)
         except BaseException:
             os.close(self._lock)
             raise
 
-    def _claim(self) -> None:
+    def _claim(self, force: bool) -> None:
         """Two processes would remove each other's files: one is enough for a directory."""
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,6 +118,10 @@ class RotatingWriter(LiveWriter):
             raise RecordingError(f"{self.directory}: cannot be written to")
         try:
             self._look()
+            if force:
+                for name in self._whole:
+                    (self.directory / name).unlink(missing_ok=True)
+                self._look()
         except OSError as error:
             raise RecordingError(f"{self.directory}: {error.strerror}") from error
         self._number = max((int(name[:6]) for name in self._whole), default=0)

@@ -162,14 +162,18 @@ class LiveWriter(ABC):
 class SingleFileWriter(LiveWriter):
     """A recording of one file, which others may move away and then have begun anew."""
 
-    def __init__(self, path: Path, say: Say) -> None:
-        """Raises RecordingError where it exists or cannot be made, OSError where not written."""
+    def __init__(self, path: Path, say: Say, *, replace: bool = False) -> None:
+        """Raises RecordingError where it exists (and is not to be replaced) or cannot be made, OSError where not written."""
         super().__init__(say)
         self._path = path
         try:
-            made = create_file(path)
+            made = create_file(path, replace=replace)
         except FileExistsError as error:
-            what = "is a directory (end it with /)" if path.is_dir() else "exists already"
+            what = (
+                "is a directory (end it with /)"
+                if path.is_dir()
+                else "exists already (--force replaces it)"
+            )
             raise RecordingError(f"{path}: {what}") from error
         except OSError as error:
             raise RecordingError(f"{path}: {error.strerror}") from error
