@@ -202,6 +202,8 @@ class _Run:
         self._shown: tuple[int, int, int] = (self._started_ns, 0, 0)
         """When a status was shown last, and the exchanges and packets of then."""
         self._calm_since_ns = self._started_ns
+        self._lossy_ns = -_CALM_NS
+        """When the kernel was last seen to have dropped packets."""
 
     def go(self, signals: Signals) -> None:
         """Until a signal, or the end of the time that was given. Raises OSError where written."""
@@ -244,10 +246,17 @@ class _Run:
     def _read(self) -> None:
         """All that is ready now; less from then on where as much came meanwhile."""
         pipeline, capture = self._pipeline, self._capture
+        drops = pipeline.drops
         for batch, dropped in capture.batches(lambda: pipeline.packets):
             self._write(pipeline.feed(batch, dropped))
         now_ns = time.monotonic_ns()
-        if capture.overfull():
+        lossy_ns = self._lossy_ns
+        if pipeline.drops > drops:
+            self._lossy_ns = now_ns
+        # Once may be a moment when others had the processor.
+        again = self._lossy_ns > lossy_ns > now_ns - _CALM_NS
+        if capture.overfull() or again:
+            self._lossy_ns = -_CALM_NS
             self._calm_since_ns = now_ns
             self._write(pipeline.shed())
             self._display.say(
