@@ -47,7 +47,7 @@ def staged(capture: Path, output: Path) -> tuple[Stages, int]:
     pipeline = Pipeline("pcap", 64 << 20)
     compressor = zstandard.ZstdCompressor(level=1)
     with RecordingWriter(output, force=True) as writer, open_capture(str(capture)) as opened:
-        writer._compressor = _Free()  # type: ignore[assignment]  # what it costs is measured apart
+        writer._chunks.compressor = _Free()  # type: ignore[assignment]  # what it costs is measured apart
         batches = opened.batches()
         while True:
             with stage("read and walk the capture"):

@@ -35,7 +35,7 @@ from scapy.all import (
 from tcp_traffic import raw_batch
 
 from wiretape.agent.packets import Decoded, Decoder
-from wiretape.agent.packets.columns import ETHERNET
+from wiretape.agent.packets.columns import ETHERNET, LINK
 from wiretape.agent.packets.link_layers import (
     IPV4_ONLY,
     IPV6_ONLY,

@@ -1,5 +1,9 @@
-"""The recording: whole, cut, damaged; readable by the mcap package."""
+"""The recording: whole, cut, damaged; on a full disk; readable by the mcap package."""
 
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from wiretape.exchange.recording import (
     RecordingWriter,
     read_recording,
 )
+from wiretape.exchange.recording.mcap_file import McapFile
 from wiretape.exchange.records import CONNECTION_ENDS, EXCHANGES
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
@@ -39,6 +44,24 @@ def written(path: Path, count: int, per_chunk: int = 2) -> list[pb.Exchange]:
 
 def record(channel: int, data: bytes) -> tuple[int, int, tuple[bytes, ...], int, int]:
     return 0, channel, (data[:1], data[1:]), len(data), BEGIN_NS
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Writing beyond fails with EFBIG: Python ignores the signal that goes with it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def noise(number: int, size: int = 10_000) -> pb.Exchange:
+    """An exchange that cannot be compressed."""
+    made = exchange(number)
+    made.http.request.content.data = os.urandom(size)
+    return made
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -179,6 +202,49 @@ def test_directory_is_made_and_private(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_directory_with_files_just_begun(tmp_path: Path) -> None:
+    """As an agent leaves them that was killed, or is at work."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    written(folder / "1.mcap", 2)
+    (folder / "2.mcap").write_bytes(b"")
+    (folder / "3.mcap").write_bytes((folder / "1.mcap").read_bytes()[:5])
+    made = written(folder / "4.mcap", 2)
+    reader = read_recording(folder)
+    assert list(reader) == made + made
+    assert reader.truncated == (
+        f"{folder}/2.mcap: is empty; {folder}/3.mcap: was cut before its first exchange"
+    )
+    (folder / "3.mcap").write_bytes(b"something else")
+    with pytest.raises(RecordingError, match=r"3\.mcap: is not a recording"):
+        read_recording(folder)
+
+
+def test_file_that_is_removed_while_a_directory_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name in "123":
+        made = written(folder / f"{name}.mcap", 2)
+    reader = read_recording(folder)
+    found = iter(reader)
+    assert next(found) == made[0]
+    (folder / "1.mcap").unlink()
+    (folder / "2.mcap").unlink()
+    assert list(found) == [made[1], *made]
+    assert reader.truncated == f"{folder}/2.mcap: was removed"
+
+
+def test_zeros_at_the_end_are_a_cut(tmp_path: Path) -> None:
+    path = tmp_path / "some.mcap"
+    made = written(path, 2)
+    whole = path.read_bytes()
+    chunks = whole[: whole.index(b"\x0f" + bytes([4, 0, 0, 0, 0, 0, 0, 0]))]
+    path.write_bytes(chunks + bytes(5000))
+    reader = read_recording(path)
+    assert list(reader) == made
+    assert reader.truncated == f"{path}: cut at byte {len(chunks)}: what followed is missing"
+
+
 def test_existing_output_is_kept_without_force(tmp_path: Path) -> None:
     path = tmp_path / "some.mcap"
     path.write_bytes(b"precious")
@@ -234,3 +300,113 @@ def test_every_flush_survives_the_process(tmp_path: Path) -> None:
     writer.close()
     assert list(read_recording(path)) == [exchange(0), exchange(1)]
     writer.close()
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_chunk_that_finds_no_room_is_written_later(tmp_path: Path, beside: bool) -> None:
+    path = tmp_path / "some.mcap"
+    made = [noise(number) for number in range(3)]
+    with RecordingWriter(path, beside=beside) as writer:
+        writer.write(made[0])
+        writer.flush()
+        whole = path.stat().st_size
+        writer.write(made[1])
+        with files_of_at_most(whole + 5000):
+            for _ in range(2):
+                with pytest.raises(OSError, match="File too large"):
+                    writer.flush()
+                assert path.stat().st_size == whole, "no part of a chunk is left"
+            assert list(read_recording(path)) == made[:1]
+        writer.write(made[2])
+    reader = read_recording(path)
+    assert list(reader) == made
+    assert reader.truncated is None
+    with path.open("rb") as stream:
+        assert [m.sequence for _, _, m in make_reader(stream).iter_messages()] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_was_not_taken_is_left_in_the_iterator(tmp_path: Path, beside: bool) -> None:
+    size = CHUNK_BYTES // 4
+    made = [noise(number, size) for number in range(40)]
+    records = [record(EXCHANGES, each.SerializeToString()) for each in made]
+    with RecordingWriter(tmp_path / "some.mcap", beside=beside) as writer:
+        left = iter(records)
+        with files_of_at_most(5 * size):
+            with pytest.raises(OSError, match="File too large"):
+                writer.write_records(left)
+            remaining = list(left)
+            assert 20 < len(remaining) < 36
+            again = iter(remaining)
+            for _ in range(20):
+                with pytest.raises(OSError, match="File too large"):
+                    writer.write_records(again)
+        after = list(again)
+        assert len(after) >= len(remaining) - 8, "what is kept in memory is bounded"
+        writer.write_records(after)
+    assert list(read_recording(tmp_path / "some.mcap")) == made
+
+
+@pytest.mark.parametrize(
+    ("room", "summary"), [(9000, True), (100, False)], ids=["for the summary", "for nothing"]
+)
+def test_close_on_a_full_disk(tmp_path: Path, room: int, summary: bool) -> None:
+    """The chunk is lost, and said to be; what was whole is a recording, with a summary or cut."""
+    path = tmp_path / "some.mcap"
+    made = [noise(number) for number in range(2)]
+    writer = RecordingWriter(path)
+    writer.write(made[0])
+    writer.flush()
+    whole = path.stat().st_size
+    writer.write(made[1])
+    with files_of_at_most(whole + room), pytest.raises(OSError, match="File too large"):
+        writer.close()
+    writer.close()
+    reader = read_recording(path)
+    assert list(reader) == made[:1]
+    assert (reader.truncated is None) == summary
+    if summary:
+        with path.open("rb") as stream:
+            found = make_reader(stream, validate_crcs=True).get_summary()
+        assert found is not None
+        assert found.statistics is not None
+        assert found.statistics.message_count == found.statistics.chunk_count == 1
+    else:
+        assert path.stat().st_size == whole
+
+
+def test_file_whose_header_finds_no_room_is_not_left(tmp_path: Path) -> None:
+    with files_of_at_most(50), pytest.raises(OSError, match="File too large"):
+        RecordingWriter(tmp_path / "some.mcap")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_summary_is_no_larger_than_told(tmp_path: Path) -> None:
+    """By which it is decided whether a file takes one more chunk."""
+    path = tmp_path / "some.mcap"
+    writer = RecordingWriter(path)
+    for number in range(50):
+        writer.write(exchange(number))
+        writer.flush()
+    file = writer._file
+    assert isinstance(file, McapFile)
+    told = file.size_at_end
+    writer.close()
+    assert told - 512 < path.stat().st_size <= told
+
+
+def test_chunk_indexes_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond, the summary has none, and readers go through the file."""
+    monkeypatch.setattr("wiretape.exchange.recording.mcap_file.INDEX_BYTES", 500)
+    path = tmp_path / "some.mcap"
+    made = written(path, 40)
+    assert list(read_recording(path)) == made
+    with path.open("rb") as stream:
+        reader = make_reader(stream, validate_crcs=True)
+        summary = reader.get_summary()
+        assert summary is not None
+        assert summary.statistics is not None
+        assert summary.statistics.message_count == 41
+        assert summary.chunk_indexes == []
+        found = [message.data for _, _, message in reader.iter_messages(topics=["/exchanges"])]
+    assert found == [each.SerializeToString() for each in made]

@@ -26,7 +26,7 @@ def test_a_duration(text: str, expected_ns: int) -> None:
     assert parse_duration_ns(text, "--timeout") == expected_ns
 
 
-@pytest.mark.parametrize("text", ["", "s", "-1s", "0", "1 s", "1d", "1e3s"])
+@pytest.mark.parametrize("text", ["", "s", "-1s", "0", "1 s", "1w", "1e3s"])
 def test_no_duration(text: str) -> None:
     with pytest.raises(UsageError, match="--timeout"):
         parse_duration_ns(text, "--timeout")

@@ -4,7 +4,6 @@ What an import needs (numpy, protobuf) loads only when one begins: `--help` is i
 """
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable
@@ -23,9 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_TIMES_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def _version(asked: bool) -> None:
@@ -104,6 +100,7 @@ def import_(
     from wiretape.agent.importing import import_captures
     from wiretape.agent.summary import summary_text
     from wiretape.exchange.endpoints import parse_service
+    from wiretape.exchange.quantities import parse_size
 
     try:
         config = ImportConfig(
@@ -111,7 +108,7 @@ def import_(
             output=output,
             force=force,
             services=tuple(map(parse_service, service or ())),
-            max_content_bytes=_size(max_content),
+            max_content_bytes=parse_size(max_content),
             jobs=jobs,
             summary_json=summary_json,
         )
@@ -139,6 +136,7 @@ def run(
             help="The recording to write; one that ends in / is a directory, and is gone on with.",
         ),
     ],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing REC.")] = False,
     interface: Annotated[
         list[str] | None,
         typer.Option("-i", "--interface", metavar="IFACE", help="Where to listen. Repeatable."),
@@ -202,7 +200,8 @@ def run(
     ] = None,
 ) -> None:
     """Record what passes this host's interfaces, until it is interrupted."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Capabilities are each thread's own: none may be there before they are given up.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     from ipaddress import ip_address
 
     from wiretape.agent.config import RunConfig
@@ -210,23 +209,25 @@ def run(
     from wiretape.agent.running import run_capture
     from wiretape.agent.summary import summary_text
     from wiretape.exchange.endpoints import parse_service
+    from wiretape.exchange.quantities import parse_duration_ns, parse_part, parse_size
 
     try:
         config = RunConfig(
             output=output,
+            force=force,
             interfaces=tuple(name for name in interface or () if name != "any"),
             ports=tuple(port or ()),
             hosts=tuple(map(ip_address, host or ())),
             expression=filter_,
             netns=netns,
             services=tuple(map(parse_service, service or ())),
-            duration_ns=_given(_time_ns, duration),
-            rotate_bytes=_given(_size, rotate_size),
-            rotate_ns=_given(_time_ns, rotate_every),
-            max_disk_bytes=_given(_size, max_disk),
-            max_memory_bytes=_size(max_memory),
-            max_content_bytes=_size(max_content),
-            sampled=_part(sample),
+            duration_ns=_given(parse_duration_ns, duration),
+            rotate_bytes=_given(parse_size, rotate_size),
+            rotate_ns=_given(parse_duration_ns, rotate_every),
+            max_disk_bytes=_given(parse_size, max_disk),
+            max_memory_bytes=parse_size(max_memory),
+            max_content_bytes=parse_size(max_content),
+            sampled=parse_part(sample),
             user=user,
             metrics=metrics,
             summary_json=summary_json,
@@ -282,32 +283,22 @@ def show(
         raise typer.Exit(2)
 
 
-def _size(text: str) -> int:
-    """Bytes from a number with K, M or G. Raises ValueError."""
-    match = re.fullmatch(r"(\d+)([KMG]?)(i?B)?", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise ValueError(f"{text!r} is not a size: a number of bytes, or of K, M or G")
-    return int(match[1]) * _UNITS[match[2].upper()]
+@app.command(epilog="Example: capture-agent doctor")
+def doctor() -> None:
+    """Say what this host allows, and the command that would fix the rest."""
+    from wiretape.agent.doctor import doctor as examine_host
+
+    try:
+        code = examine_host(sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _nobody_reads()
+        raise typer.Exit(0) from None
+    raise typer.Exit(code)
 
 
 def _given(parse: Callable[[str], int], text: str | None) -> int | None:
     return None if text is None else parse(text)
-
-
-def _time_ns(text: str) -> int:
-    """Nanoseconds from a number with ms, s, m, h or d. Raises ValueError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text.strip())
-    if match is None or not float(match[1]):
-        raise ValueError(f"{text!r} is not a time: a number with ms, s, m, h or d")
-    return round(float(match[1]) * _TIMES_NS[match[2]])
-
-
-def _part(text: str) -> float:
-    """From a percentage, 0 to 1. Raises ValueError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)%", text.strip())
-    if match is None or not 0 < float(match[1]) <= 100:
-        raise ValueError(f"{text!r} is not a part of all: more than 0% and at most 100%")
-    return float(match[1]) / 100
 
 
 def _warn_of_secrets(output: str) -> None:

@@ -33,6 +33,7 @@ class RunConfig:
 
     output: str
     """Path of the recording; one that ends in "/" makes, or goes on with, a directory."""
+    force: bool = False
     interfaces: tuple[str, ...] = ()
     """None: all."""
     ports: tuple[int, ...] = ()

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,21 +15,32 @@ from wiretape.agent.config import RunConfig
 from wiretape.agent.display import Display
 from wiretape.agent.outcome import FAILED, INTERRUPTED, UNPRIVILEGED, USAGE, Outcome
 from wiretape.agent.pipeline import Pipeline
-from wiretape.agent.privileges import PrivilegeError, drop_to
-from wiretape.agent.sources.filter import FilterError, Selection
+from wiretape.agent.privileges import (
+    Account,
+    Capability,
+    PrivilegeError,
+    account_for,
+    drop_to,
+    how_to_get,
+    raise_permitted,
+    write_refusal,
+)
+from wiretape.agent.sources.filter import Connection, Selection
+from wiretape.agent.sources.libpcap import FilterError
 from wiretape.agent.sources.live import LiveCapture
 from wiretape.agent.sources.ring import RingError
 from wiretape.agent.status import Endpoints, Status, metrics_text
 from wiretape.agent.tcp.memory import MAX_HELD_BYTES, Traffic
 from wiretape.agent.tcp.sample import Sample
 from wiretape.exchange.endpoints import endpoint_text
-from wiretape.exchange.recording import RecordingError
+from wiretape.exchange.recording import LiveWriter, RecordingError
 from wiretape.exchange.records import Record
-from wiretape.exchange.rotation import RotatingWriter
+from wiretape.exchange.rotation import live_recording
 
 _OWN_BYTES = 96 << 20
 """What the agent takes without any connection: the interpreter, the ring, a batch."""
 _FLUSH_NS = 300_000_000
+"""Less than packets wait for others: what was read is in the file at once."""
 _DRAW_NS = 1_000_000_000
 _LOG_NS = 60_000_000_000
 _METRICS_NS = 5_000_000_000
@@ -82,9 +94,10 @@ def run_capture(config: RunConfig, display: Display) -> Outcome:
             _open_and_run(config, signals, outcome, display)
             if signals.stop == signal.SIGINT:
                 outcome.exit_code = outcome.exit_code or INTERRUPTED
-    except PermissionError:
+    except PrivilegeError as error:
+        display.say(str(error))
         outcome.exit_code = UNPRIVILEGED
-    except (FilterError, RingError, RecordingError, PrivilegeError) as error:
+    except (FilterError, RingError, RecordingError, ValueError) as error:
         display.say(str(error))
         outcome.exit_code = USAGE
     except OSError as error:
@@ -99,14 +112,16 @@ def run_capture(config: RunConfig, display: Display) -> Outcome:
 
 
 def _open_and_run(config: RunConfig, signals: Signals, outcome: Outcome, display: Display) -> None:
-    with LiveCapture(config.interfaces, _selection(config), config.netns) as capture:
-        drop_to(config.user)
-        with RotatingWriter(
+    account = _account(config)
+    with _listening(config) as capture:
+        drop_to(account)
+        with live_recording(
             config.output,
+            display.say,
+            force=config.force,
             rotate_bytes=config.rotate_bytes,
             rotate_ns=config.rotate_ns,
             max_disk_bytes=config.max_disk_bytes,
-            say=display.say,
         ) as writer:
             outcome.recorded = True
             run = _Run(config, capture, writer, display)
@@ -117,16 +132,41 @@ def _open_and_run(config: RunConfig, signals: Signals, outcome: Outcome, display
                 display.clear()
 
 
+def _account(config: RunConfig) -> Account:
+    """Who goes on once the sockets are open. Raises ValueError, PrivilegeError, RecordingError."""
+    raise_permitted()
+    account = account_for(config.user)
+    output = Path(config.output)
+    folders = {output if config.output.endswith("/") else output.parent}
+    folders |= {path.parent for path in (config.metrics, config.summary_json) if path is not None}
+    for folder in sorted(folders):
+        refusal = write_refusal(account, folder)
+        if refusal:
+            raise RecordingError(refusal)
+    return account
+
+
+def _listening(config: RunConfig) -> LiveCapture:
+    """Raises PrivilegeError, with the command that has the privilege; FilterError, RingError."""
+    needed = [Capability.NET_RAW, *([Capability.SYS_ADMIN] if config.netns else [])]
+    try:
+        return LiveCapture(config.interfaces, _selection(config), config.expression, config.netns)
+    except PermissionError:
+        names = " and ".join(f"CAP_{each.name}" for each in needed)
+        raise PrivilegeError(
+            f"capturing packets needs {names}: {how_to_get(sys.argv, *needed)}"
+        ) from None
+
+
 def _selection(config: RunConfig) -> Selection:
     return Selection(
         ports=config.ports,
         hosts=config.hosts,
-        expression=config.expression,
         excluded=_shown_through(),
     )
 
 
-def _shown_through() -> tuple[tuple[object, int, object, int], ...]:
+def _shown_through() -> tuple[Connection, ...]:
     """The connection that our own output takes to whoever looks at it, where that is SSH: each line
     would make packets, and they another line."""
     words = os.environ.get("SSH_CONNECTION", "").split()
@@ -141,7 +181,7 @@ class _Run:
     """The loop, and what it does by the clock."""
 
     def __init__(
-        self, config: RunConfig, capture: LiveCapture, writer: RotatingWriter, display: Display
+        self, config: RunConfig, capture: LiveCapture, writer: LiveWriter, display: Display
     ) -> None:
         held = min(max(config.max_memory_bytes - _OWN_BYTES, 8 << 20), MAX_HELD_BYTES)
         self._config = config
@@ -162,12 +202,14 @@ class _Run:
         self._shown: tuple[int, int, int] = (self._started_ns, 0, 0)
         """When a status was shown last, and the exchanges and packets of then."""
         self._calm_since_ns = self._started_ns
+        self._lossy_ns = -_CALM_NS
+        """When the kernel was last seen to have dropped packets."""
 
     def go(self, signals: Signals) -> None:
         """Until a signal, or the end of the time that was given. Raises OSError where written."""
         config = self._config
         due = {
-            self._flush: _FLUSH_NS,
+            self._writer.flush: _FLUSH_NS,
             self._look: _LOOK_NS,
             self._show: _DRAW_NS if self._display.terminal else _LOG_NS,
             self._collect: _LOG_NS,
@@ -183,6 +225,7 @@ class _Run:
             self._capture.wait(signals.stopped)
             self._read()
             now_ns = time.monotonic_ns()
+            self._writer.tick(now_ns)
             for act, at_ns in next_ns.items():
                 if at_ns <= now_ns:
                     act()
@@ -203,10 +246,17 @@ class _Run:
     def _read(self) -> None:
         """All that is ready now; less from then on where as much came meanwhile."""
         pipeline, capture = self._pipeline, self._capture
+        drops = pipeline.drops
         for batch, dropped in capture.batches(lambda: pipeline.packets):
             self._write(pipeline.feed(batch, dropped))
         now_ns = time.monotonic_ns()
-        if capture.overfull():
+        lossy_ns = self._lossy_ns
+        if pipeline.drops > drops:
+            self._lossy_ns = now_ns
+        # Once may be a moment when others had the processor.
+        again = self._lossy_ns > lossy_ns > now_ns - _CALM_NS
+        if capture.overfull() or again:
+            self._lossy_ns = -_CALM_NS
             self._calm_since_ns = now_ns
             self._write(pipeline.shed())
             self._display.say(
@@ -224,9 +274,6 @@ class _Run:
                 self._endpoints.count(records)
 
     # -- by the clock
-
-    def _flush(self) -> None:
-        self._writer.flush()
 
     def _look(self) -> None:
         for change in self._capture.changes():
@@ -250,7 +297,7 @@ class _Run:
         new = Path(f"{path}.new")
         try:
             new.write_text(metrics_text(self._status()), encoding="utf-8")
-            new.chmod(0o644)
+            new.chmod(0o644)  # whatever the mask: it holds nothing private
             new.replace(path)
         except OSError as error:
             self._display.say(f"{path}: {error.strerror}")
@@ -267,7 +314,7 @@ class _Run:
             packets_per_second=(ledger.packets - packets) / seconds,
             open_connections=self._pipeline.open_connections,
             sampled=self._sample.part,
-            disk_bytes=writer.disk_bytes,
+            disk_bytes=writer.bytes_on_disk,
             files=writer.files,
             removed_files=writer.removed_files,
             endpoints=self._endpoints.top(),

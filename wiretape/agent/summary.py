@@ -40,6 +40,15 @@ def summary_text(ledger: Ledger) -> str:
         for name, text, parts in rows
     ]
     notes = []
+    if ledger.kernel_drops:
+        notes.append(
+            f"packets that the kernel dropped: {ledger.kernel_drops:,}, while "
+            f"{ledger.connections_during_drops:,} connections were open"
+        )
+    if ledger.connections_shed:
+        notes.append(
+            f"connections let go of, whole, having too much to do: {ledger.connections_shed:,}"
+        )
     if ledger.gap_bytes:
         notes.append(f"bytes never captured: {ledger.gap_bytes:,}")
     if ledger.conflicting_bytes:

@@ -6,12 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from wiretape.exchange import endpoints
+from wiretape.exchange import endpoints, quantities
 from wiretape.exchange.endpoints import ServiceEndpoint
 from wiretape.replayer.errors import UsageError
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
-_UNIT_NS = {"ms": 10**6, "s": 10**9, None: 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +41,10 @@ class Target:
 
 
 def parse_duration_ns(text: str, option: str) -> int:
-    """ "30s", "500ms", "2m", "1h", or a plain number of seconds."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise UsageError(f"{option}: '{text}' is not a duration such as 30s, 500ms or 2m")
-    whole, _, fraction = match[1].partition(".")
-    unit_ns = _UNIT_NS[match[2]]
-    fraction_ns = int(fraction) * unit_ns // 10 ** len(fraction) if fraction else 0
-    duration_ns = int(whole) * unit_ns + fraction_ns
-    if not duration_ns:
-        raise UsageError(f"{option}: must be longer than nothing")
-    return duration_ns
+    try:
+        return quantities.parse_duration_ns(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def parse_port(text: str, option: str) -> int:

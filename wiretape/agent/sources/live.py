@@ -1,17 +1,16 @@
 """Packets of this host's interfaces as they pass: a ring, its filter, what befalls them."""
 
-import ctypes
-import os
+import errno
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from wiretape.agent.packets import I64, PacketBatch
 from wiretape.agent.sources.filter import Selection, assemble
+from wiretape.agent.sources.libpcap import compile_expression
+from wiretape.agent.sources.netns import inside
 from wiretape.agent.sources.ring import RING_BYTES, PacketRing, RingError, interfaces
 
 WAIT_NS = 400_000_000
@@ -21,7 +20,6 @@ _CALM_TICK_S, _BUSY_TICK_S = 0.1, 0.02
 _ENOUGH_PART = _FULL_PART = 4
 """A batch is due when a quarter of the ring is ready; all but a quarter of it is too much."""
 _STEP_NS = 1_000_000_000
-_CLONE_NEWNET = 0x40000000
 _REJECT = bytes([6, 0, 0, 0, 0, 0, 0, 0])
 """BPF_RET with 0: no packet."""
 _DRAIN_S = 0.1
@@ -61,29 +59,34 @@ class LiveCapture:
         self,
         names: tuple[str, ...],
         selection: Selection,
+        expression: str | None = None,
         netns: str | None = None,
         ring_bytes: int = RING_BYTES,
     ) -> None:
-        """Raises PermissionError where the process may not, RingError where it cannot be."""
+        """`expression`: in tcpdump's language, beside `selection`.
+
+        Raises PermissionError where the process may not, RingError where it cannot be, FilterError
+        and ValueError where the filter cannot be.
+        """
         self._names = names
         self._selection = selection
         self._indexes: dict[str, int] = {}
         self._clock = SteadyClock()
         self._busy = False
         """The latest wait ended early."""
-        with _inside(netns):
+        with inside(netns):
             self._ring = PacketRing(ring_bytes)
-            there = interfaces()
+            try:
+                self._indexes = {name: self._existing(name) for name in names}
+                if expression is not None:
+                    kinds = {self._ring.hardware_type(name) for name in names}
+                    program = compile_expression(expression, kinds)
+                    self._selection = replace(selection, expression=program)
+                self._listen()
+            except BaseException:
+                self._ring.__exit__()
+                raise
         self._enough = self._ring.blocks // _ENOUGH_PART
-        try:
-            self._indexes = {name: self._ring.index_of(name) for name in names}
-            for name, index in self._indexes.items():
-                if not index:
-                    raise RingError(f"no interface {name}; there are {', '.join(there)}")
-            self._listen()
-        except BaseException:
-            self._ring.__exit__()
-            raise
 
     def __enter__(self) -> "LiveCapture":
         return self
@@ -91,21 +94,32 @@ class LiveCapture:
     def __exit__(self, *unused: object) -> None:
         self._ring.__exit__()
 
+    def _existing(self, name: str) -> int:
+        """The number of an interface. Raises RingError."""
+        index = self._ring.index_of(name)
+        if not index:
+            raise RingError(f"no interface {name}; there are {', '.join(interfaces())}")
+        return index
+
     def _listen(self) -> None:
         """Captures from the interfaces as they are now numbered. Raises RingError."""
         ring = self._ring
         indexes = tuple(index for index in self._indexes.values() if index)
         # One interface: the others do not even run the filter.
-        alone = self._names[0] if len(self._names) == 1 else ""
+        alone = len(self._names) == 1
         chosen = replace(self._selection, interfaces=() if alone else indexes)
         try:
             ring.attach(assemble(chosen))
             for index in indexes:
                 ring.promiscuous(index)
             if indexes or not self._names:
-                ring.bind(alone)
+                ring.bind(indexes[0] if alone else 0)
         except OSError as error:
-            raise RingError(f"{alone or 'all interfaces'}: {error.strerror}") from error
+            where = ", ".join(self._names) or "all interfaces"
+            what = error.strerror
+            if error.errno == errno.ENOMEM:
+                what = "the filter is too long: raise net.core.optmem_max, or name fewer"
+            raise RingError(f"{where}: {what}") from error
 
     def changes(self) -> list[str]:
         """Looks after the named interfaces; says which went, and which came back and are captured
@@ -167,38 +181,3 @@ class LiveCapture:
         """No packet more; those that came are ready when this returns."""
         self._ring.attach(_REJECT)
         time.sleep(_DRAIN_S)
-
-
-@contextmanager
-def _inside(netns: str | None) -> Iterator[None]:
-    """Inside a network namespace, by the name that `ip netns` gave it or by path. Sockets made
-    there stay there. Raises RingError, PermissionError."""
-    if netns is None:
-        yield
-        return
-    path = Path(netns) if "/" in netns else Path("/run/netns", netns)
-    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            there = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise RingError(f"no network namespace {netns}: {path} is not there") from None
-        try:
-            _enter(there, netns)
-        finally:
-            os.close(there)
-        try:
-            yield
-        finally:
-            _enter(here, "our own")
-    finally:
-        os.close(here)
-
-
-def _enter(file: int, name: str) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(file, _CLONE_NEWNET):
-        number = ctypes.get_errno()
-        if number == 1:
-            raise PermissionError(number, os.strerror(number), name)
-        raise RingError(f"network namespace {name}: {os.strerror(number)}")

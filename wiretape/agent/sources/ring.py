@@ -5,6 +5,7 @@ Ready blocks that lie side by side are read in place as one batch, and given bac
 structures are those of <linux/if_packet.h>.
 """
 
+import ctypes
 import fcntl
 import os
 import select
@@ -17,7 +18,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from wiretape.agent.packets import I64, PacketBatch
-from wiretape.agent.packets.columns import LLC
+from wiretape.agent.packets.columns import ETHERNET, LINK, LLC
 
 BLOCK_BYTES = 512 << 10
 """More than any packet has: the kernel cuts what a block cannot hold."""
@@ -30,9 +31,11 @@ _SOL_PACKET = 263
 _ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION = 1, 5, 6, 10
 _TPACKET_V3 = 2
 _PROMISCUOUS = 1
-_SIOCGIFINDEX = 0x8933
+_SIOCGIFHWADDR, _SIOCGIFINDEX = 0x8927, 0x8933
 _ATTACH_FILTER = 26
 
+_ETHERNET, _LOOPBACK = 1, 772
+"""ARPHRD_ETHER and ARPHRD_LOOPBACK."""
 _USER = 1
 """TP_STATUS_USER: a block is ours."""
 _VLAN_VALID = 1 << 4
@@ -42,7 +45,7 @@ _STATUS, _COUNT, _FIRST = 2, 3, 4
 _NEXT, _SECONDS, _NANOSECONDS, _CAPTURED, _LENGTH, _PACKET_STATUS, _VLAN, _INTERFACE = (
     0, 1, 2, 3, 4, 5, 8, 13,
 )  # fmt: skip
-_LINK_PLACE, _NETWORK_PLACE, _PROTOCOL = 12, 13, 25
+_LINK_PLACE, _NETWORK_PLACE, _PROTOCOL, _HARDWARE = 12, 13, 25, 28
 """In words of 16 bits."""
 
 
@@ -114,9 +117,20 @@ class PacketRing:
             return 0
         return int(struct.unpack("16si", answer)[1])
 
-    def bind(self, interface: str = "") -> None:
-        """Captures from the interface of that name, or from all. Raises OSError."""
-        self.socket.bind((interface, _ETH_P_ALL))
+    def hardware_type(self, interface: str) -> int:
+        """What kind of link it has: ARPHRD_… of <linux/if_arp.h>. Raises OSError."""
+        request = struct.pack("16sH22x", interface.encode(), 0)
+        answer = fcntl.ioctl(self.socket, _SIOCGIFHWADDR, request)
+        return int(struct.unpack_from("H", answer, 16)[0])
+
+    def bind(self, index: int = 0) -> None:
+        """Captures from the interface of that number, or from all. Raises OSError."""
+        # The standard library's bind takes a name, and none for all.
+        address = struct.pack("HHi12x", socket.AF_PACKET, socket.htons(_ETH_P_ALL), index)
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.bind(self.socket.fileno(), address, len(address)):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
     def promiscuous(self, index: int) -> None:
         """Takes what the interface hears for others too, as from a mirror port."""
@@ -179,21 +193,26 @@ class PacketRing:
         """Packets with their headers `at` these places, in the ring's bytes from `begin` on."""
         u32, u16 = self._u32, self._u16
         words, halves = at >> 2, at >> 1
-        network = u16[halves + _NETWORK_PLACE].astype(np.int64)
-        # All before the network layer was the link layer's.
-        skipped = network - u16[halves + _LINK_PLACE]
+        link = u16[halves + _LINK_PLACE].astype(np.int64)
         protocol = u16[halves + _PROTOCOL].byteswap().astype(np.int64)
+        # Where there is an Ethernet header, it is read: of what this host sends, the kernel may
+        # name the protocol of a VLAN tag and the place behind it.
+        hardware = u16[halves + _HARDWARE]
+        framed = (hardware == _ETHERNET) | (hardware == _LOOPBACK)
+        begin_at = np.where(framed, link, u16[halves + _NETWORK_PLACE])
+        skipped = begin_at - link
+        layer = np.where(protocol == _ETH_P_802_2, LLC, protocol)
         tags = u32[words + _VLAN]
         tagged = u32[words + _PACKET_STATUS] & _VLAN_VALID != 0
         seconds = u32[words + _SECONDS].astype(np.int64)
         return PacketBatch(
             buffer=self._bytes[begin:end],
             first=first,
-            start=at + network - begin,
+            start=at + begin_at - begin,
             captured=np.maximum(u32[words + _CAPTURED].astype(np.int64) - skipped, 0),
             wire=np.maximum(u32[words + _LENGTH].astype(np.int64) - skipped, 0),
             at_ns=seconds * 1_000_000_000 + u32[words + _NANOSECONDS],
-            layer=np.where(protocol == _ETH_P_802_2, LLC, protocol),
+            layer=np.where(framed, LINK + ETHERNET, layer),
             interface=u32[words + _INTERFACE].astype(np.int64),
             vlans=np.where(tagged, tags & 0xFFF, 0).astype(np.uint64),
         )

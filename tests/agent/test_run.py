@@ -1,0 +1,417 @@
+"""`capture-agent run` as its users run it, and what may happen to it."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from agent_command import COMMAND, agent
+from live_agent import Client, get, ip, namespace, running, server, until
+
+from wiretape.exchange.recording import RecordingError, read_recording
+from wiretape.exchange.v1 import exchange_pb2 as pb
+
+pytestmark = pytest.mark.privileged
+
+
+@pytest.fixture(autouse=True)
+def _as_root() -> None:
+    if os.geteuid():
+        pytest.skip("needs root: packet sockets and network namespaces")
+
+
+@pytest.fixture
+def netns() -> Iterator[str]:
+    with namespace() as name:
+        yield name
+
+
+def exchanges(recording: Path) -> list[pb.Exchange]:
+    return list(read_recording(recording))
+
+
+def targets(recording: Path) -> list[str]:
+    return [e.http.request.target.decode() for e in exchanges(recording)]
+
+
+def seen(recording: Path) -> list[str]:
+    """As `targets`, of one that is being written."""
+    try:
+        return targets(recording)
+    except RecordingError:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)], ids=["SIGINT", "SIGTERM"]
+)
+def test_what_passes_is_recorded_until_a_signal(
+    netns: str, tmp_path: Path, number: int, code: int
+) -> None:
+    recording, summary = tmp_path / "live.mcap", tmp_path / "ledger.json"
+    with (
+        server(netns) as place,
+        running("-o", recording, "--netns", netns, "--summary-json", summary) as live,
+    ):
+        paths = [f"/{n}" for n in range(30)]
+        get(netns, place, *paths)
+        ended = live.end(number)
+    assert ended.code == code, ended.err
+    assert targets(recording) == paths
+    for exchange in exchanges(recording):
+        assert exchange.http.response.content.data == b"answer to " + exchange.http.request.target
+        assert exchange.connection.source == "packets"
+        assert exchange.connection.server.port == place[1]
+    ledger = json.loads(summary.read_text())
+    assert ledger["exchanges"] == ledger["complete"] == 30
+    assert ledger["connections"] == 1
+    assert ledger["kernel_drops"] == ledger["duplicate_packets"] == 0
+    assert ledger["packets"] == ledger["packets_decoded"] + sum(ledger["packets_skipped"].values())
+    assert "exchanges  30 = 30 complete" in ended.out
+    assert stat.S_IMODE(recording.stat().st_mode) == 0o600
+
+
+def test_a_run_ends_by_itself_after_its_duration(netns: str, tmp_path: Path) -> None:
+    with running("-o", tmp_path / "r.mcap", "--netns", netns, "--duration", "300ms") as live:
+        ended = live.ended()
+    assert ended.code == 0, ended.err
+    assert exchanges(tmp_path / "r.mcap") == []
+
+
+def test_an_exchange_can_be_read_while_the_run_goes_on(netns: str, tmp_path: Path) -> None:
+    recording = tmp_path / "live.mcap"
+    with server(netns) as place, running("-o", recording, "--netns", netns) as live:
+        with Client(netns, place) as client:
+            client.get("/first")
+            until(lambda: seen(recording) == ["/first"], "the first exchange in the recording")
+            client.get("/second")
+            until(lambda: seen(recording)[1:] == ["/second"], "the second one")
+        live.end()
+
+
+def test_a_run_that_is_killed_leaves_what_it_wrote(netns: str, tmp_path: Path) -> None:
+    recording = tmp_path / "live.mcap"
+    with server(netns) as place, running("-o", recording, "--netns", netns) as live:
+        get(netns, place, "/1", "/2")
+        until(lambda: seen(recording) == ["/1", "/2"], "both exchanges in the recording")
+        assert live.end(signal.SIGKILL).code == -signal.SIGKILL
+    assert targets(recording) == ["/1", "/2"]
+    shown = agent("show", recording)
+    assert shown.code == 3
+    assert "cut at byte" in shown.err
+    assert "/2" in shown.out
+
+
+def test_only_the_ports_and_hosts_that_were_named(netns: str, tmp_path: Path) -> None:
+    with server(netns) as one, server(netns) as other, server(netns, "127.0.0.2") as third:
+        recordings = {
+            tmp_path / "port": ["--port", str(one[1]), "--port", str(third[1])],
+            tmp_path / "host": ["--host", "127.0.0.2"],
+            tmp_path / "both": ["--host", "127.0.0.2", "--port", str(one[1])],
+            tmp_path / "expression": ["--filter", f"tcp port {other[1]}"],
+        }
+        for path, options in recordings.items():
+            with running("-o", path, "--netns", netns, *options) as live:
+                get(netns, one, "/one")
+                get(netns, other, "/other")
+                get(netns, third, "/third")
+                assert live.end().code == 130
+    assert [sorted(targets(path)) for path in recordings] == [
+        ["/one", "/third"], ["/third"], [], ["/other"],
+    ]  # fmt: skip
+
+
+def test_a_part_of_the_connections(netns: str, tmp_path: Path) -> None:
+    recording, summary = tmp_path / "r.mcap", tmp_path / "ledger.json"
+    options = ["--netns", netns, "--sample", "40%", "--summary-json", summary]
+    with server(netns) as place, running("-o", recording, *options) as live:
+        for number in range(60):
+            get(netns, place, f"/{number}/a", f"/{number}/b", f"/{number}/c")
+        live.end()
+    by_connection: dict[str, list[str]] = {}
+    for exchange in exchanges(recording):
+        target = exchange.http.request.target.decode()
+        by_connection.setdefault(exchange.connection.id, []).append(target)
+    assert 0 < len(by_connection) < 60
+    for found in by_connection.values():
+        number = found[0].split("/")[1]
+        assert found == [f"/{number}/{part}" for part in "abc"]
+    assert json.loads(summary.read_text())["packets_skipped"]["not_sampled"] > 0
+
+
+def test_hangup_begins_a_new_file(netns: str, tmp_path: Path) -> None:
+    folder = tmp_path / "live"
+    with server(netns) as place, running("-o", f"{folder}/", "--netns", netns) as live:
+        with Client(netns, place) as client:
+            for number in range(3):
+                client.get(f"/{number}")
+                until(lambda n=number: len(seen(folder)) == n + 1, "the exchange in a file")
+                live.process.send_signal(signal.SIGHUP)
+                until(lambda n=number: not read_cut(folder / f"{n + 1:06}.mcap"), "the file closed")
+        live.end()
+    files = sorted(path.name for path in folder.iterdir())
+    assert files[:3] == ["000001.mcap", "000002.mcap", "000003.mcap"]
+    assert [targets(folder / name) for name in files[:3]] == [["/0"], ["/1"], ["/2"]]
+
+
+def read_cut(path: Path) -> bool:
+    reader = read_recording(path)
+    list(reader)
+    return reader.truncated is not None
+
+
+def test_a_run_goes_on_with_a_directory(netns: str, tmp_path: Path) -> None:
+    folder = tmp_path / "live"
+    with server(netns) as place:
+        for number in range(2):
+            with running("-o", f"{folder}/", "--netns", netns) as live:
+                get(netns, place, f"/{number}")
+                live.end(signal.SIGTERM)
+    assert targets(folder) == ["/0", "/1"]
+
+
+def test_an_interface_that_goes_and_comes_back(netns: str, tmp_path: Path) -> None:
+    def make() -> None:
+        ip("-n", netns, "link", "add", "wt0", "type", "veth", "peer", "wt1")
+        ip("-n", netns, "address", "add", "10.9.9.1/24", "dev", "wt0")
+        ip("-n", netns, "link", "set", "wt0", "up")
+
+    make()
+    recording = tmp_path / "r.mcap"
+    with running("-o", recording, "--netns", netns, "-i", "wt0", "-i", "lo") as live:
+        with server(netns) as place:
+            ip("-n", netns, "link", "del", "wt0")
+            live.hears("interface wt0 is gone")
+            get(netns, place, "/without")
+            make()
+            live.hears("interface wt0 is there again")
+            get(netns, place, "/with")
+        assert live.end().code == 130
+    assert targets(recording) == ["/without", "/with"]
+
+
+def test_the_only_interface_goes_and_comes_back(netns: str, tmp_path: Path) -> None:
+    """Both ends of a pair of interfaces, so that packets really pass it."""
+    with namespace() as other:
+
+        def make() -> None:
+            ip("-n", netns, "link", "add", "wt0", "type", "veth", "peer", "wt1", "netns", other)
+            for name, link, address in ((netns, "wt0", 1), (other, "wt1", 2)):
+                ip("-n", name, "address", "add", f"10.9.9.{address}/24", "dev", link)
+                ip("-n", name, "link", "set", link, "up")
+
+        make()
+        recording = tmp_path / "r.mcap"
+        with running("-o", recording, "--netns", netns, "-i", "wt0") as live:
+            with server(netns, "10.9.9.1") as place:
+                get(other, place, "/before")
+                until(lambda: seen(recording) == ["/before"], "the exchange before")
+                ip("-n", netns, "link", "del", "wt0")
+                live.hears("interface wt0 is gone")
+                make()
+                live.hears("interface wt0 is there again")
+                get(other, place, "/after")
+                until(lambda: seen(recording)[1:] == ["/after"], "the exchange after")
+            assert live.end().code == 130
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "wiretape-test", str(folder)]
+    done = subprocess.run(mount, capture_output=True, timeout=20)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted: {done.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True, timeout=20)
+
+
+def noise(number: int) -> str:
+    """A target that does not compress."""
+    return f"/{number}/" + os.urandom(2000).hex()
+
+
+def test_a_full_disk_ends_the_run_and_leaves_what_was_written(netns: str, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "200k") as disk, server(netns) as place:
+        recording, summary = disk / "r.mcap", tmp_path / "ledger.json"
+        options = ["--netns", netns, "--summary-json", summary]
+        with running("-o", recording, *options) as live, Client(netns, place) as client:
+            for number in range(300):
+                client.get(noise(number))
+            ended = live.ended()
+        assert ended.code == 70
+        assert "No space left on device; what was written before it can be read" in ended.err
+        found = [int(target.split("/")[1]) for target in targets(recording)]
+        assert found == list(range(len(found)))
+        assert 0 < len(found) < 300
+        assert json.loads(summary.read_text())["exchanges"] >= len(found)
+
+
+def test_the_oldest_file_gives_way_to_the_newest(netns: str, tmp_path: Path) -> None:
+    folder = tmp_path / "live"
+    options = ["--netns", netns, "--rotate-size", "60K", "--max-disk", "200K"]
+    with server(netns) as place, running("-o", f"{folder}/", *options) as live:
+        with Client(netns, place) as client:
+            for number in range(200):
+                client.get(noise(number))
+            until(lambda: "removed" in live.said, "a removal told")
+        live.end()
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 200 << 10
+    found = [int(target.split("/")[1]) for target in targets(folder)]
+    assert found == list(range(found[0], 200))
+    assert found[0] > 0
+
+
+def test_privileges_are_given_up_once_it_listens(netns: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    recording = tmp_path / "r.mcap"
+    with (
+        server(netns) as place,
+        running("-o", recording, "--netns", netns, "--user", "nobody") as live,
+    ):
+        status = Path(f"/proc/{live.process.pid}/status").read_text()
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        get(netns, place, "/seen")
+        assert live.end().code == 130
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(fields[name], 16) == 0, name
+    assert fields["NoNewPrivs"] == "1"
+    assert set(fields["Uid"].split()) == {str(recording.stat().st_uid)} != {"0"}
+    assert targets(recording) == ["/seen"]
+
+
+def test_it_opens_no_port(netns: str, tmp_path: Path) -> None:
+    with running("-o", tmp_path / "r.mcap", "--netns", netns) as live:
+        links = {str(f.readlink()) for f in Path(f"/proc/{live.process.pid}/fd").iterdir()}
+        live.end()
+    assert len([link for link in links if link.startswith("socket:")]) == 1
+
+
+def test_metrics_are_kept(netns: str, tmp_path: Path) -> None:
+    metrics = tmp_path / "agent.prom"
+    options = ["--netns", netns, "--metrics", metrics]
+    with server(netns) as place, running("-o", tmp_path / "r.mcap", *options) as live:
+        until(metrics.exists, "the first metrics")
+        get(netns, place, "/1", "/2")
+        live.end()
+    assert "\nwiretape_exchanges_total 2\n" in metrics.read_text()
+    assert stat.S_IMODE(metrics.stat().st_mode) == 0o644
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.prom", "r.mcap"]
+
+
+def test_a_terminal_shows_what_goes_on(netns: str, tmp_path: Path) -> None:
+    primary, secondary = os.openpty()
+    command = [*COMMAND, "run", "-o", str(tmp_path / "r.mcap"), "--netns", netns]
+    with (
+        server(netns) as place,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=secondary
+        ) as process,
+    ):
+        os.close(secondary)
+        shown = b""
+
+        def shows(text: bytes) -> bool:
+            nonlocal shown
+            while text not in shown and process.poll() is None:
+                shown += os.read(primary, 4096)
+            return text in shown
+
+        assert shows(b"capturing from all interfaces")
+        get(netns, place, "/tea/17")
+        assert shows(b"1 exchanges"), shown
+        assert shows(b"top: GET test/tea/*"), shown
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    os.close(primary)
+    assert process.returncode == 130
+
+
+def test_without_a_terminal_it_logs_json(
+    netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from wiretape.agent import running as run_module
+    from wiretape.agent.config import RunConfig
+    from wiretape.agent.display import Display
+
+    monkeypatch.setattr(run_module, "_LOG_NS", 100_000_000)
+    monkeypatch.setattr(run_module, "drop_to", lambda account: None)  # this process goes on as root
+    config = RunConfig(output=str(tmp_path / "r.mcap"), netns=netns, duration_ns=900_000_000)
+    run_module.run_capture(config, Display())
+    lines = capsys.readouterr().err.splitlines()
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    assert entries
+    assert entries[0]["event"] == "status"
+    assert entries[0]["exchanges"] == 0
+
+
+USAGE = {
+    "no such interface": (["-i", "wt-nowhere"], "no interface wt-nowhere; there are lo"),
+    "no such namespace": (["--netns", "wt-nowhere"], "no network namespace wt-nowhere"),
+    "host is a name": (["--host", "example"], "'example'"),
+    "time": (["--duration", "soon"], "'soon' is not a duration"),
+    "no time": (["--duration", "0s"], "'0s' is no time"),
+    "size": (["--rotate-size", "many"], "'many' is not a size"),
+    "part": (["--sample", "0.1"], "'0.1' is not a part"),
+    "nothing of all": (["--sample", "0%"], "'0%' is not a part"),
+    "expression": (["--filter", "tcp prot 80"], "syntax error"),
+    "a file is not rotated": (["--rotate-every", "1s"], "end -o with /"),
+    "no such user": (["--user", "wt-nobody"], "wt-nobody"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), USAGE.values(), ids=USAGE)
+def test_wrong_usage(tmp_path: Path, options: list[str], message: str) -> None:
+    ended = agent("run", "-o", tmp_path / "r.mcap", "--duration", "100ms", *options)
+    assert ended.code == 2, ended.err
+    assert message in ended.line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
+    recording = tmp_path / "r.mcap"
+    recording.write_text("mine")
+    ended = agent("run", "-o", recording, "--duration", "100ms")
+    assert ended.code == 2
+    assert "exists already (--force replaces it)" in ended.line
+    assert recording.read_text() == "mine"
+
+
+def test_force_replaces_what_was_recorded(netns: str, tmp_path: Path) -> None:
+    for output in (f"{tmp_path}/r.mcap", f"{tmp_path}/folder/"):
+        for number in range(2):
+            with (
+                server(netns) as place,
+                running("-o", output, "--netns", netns, "--force") as live,
+            ):
+                get(netns, place, f"/{number}")
+                live.end()
+        assert targets(Path(output)) == ["/1"]
+
+
+def test_without_privilege_the_fix_is_told(tmp_path: Path) -> None:
+    """As nobody, who may read the interpreter but open no packet socket."""
+    code = (
+        "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534);"
+        "sys.argv = ['capture-agent', 'run', '-o', '/tmp/wt none.mcap', '-i', 'lo'];"
+        "from wiretape.agent.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 5, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "CAP_NET_RAW" in done.stderr
+    assert "capture-agent run -o " in done.stderr
+    assert "/tmp/wt none.mcap" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
