@@ -7,8 +7,8 @@ captured. Nothing is pinned: server, load and agent share all cores, as they do 
 
   full      20,000 requests/s for --seconds (60)
   steady    1,000 requests/s for half as long
-  compared  5,000 requests/s for --arm-seconds (10) without a capture, with tcpdump writing the same
-            packets to a file, and with the agent, by turns in each of --rounds (5)
+  compared  5,000 requests/s for --arm-seconds (5) without a capture, with tcpdump writing the same
+            packets to a file, and with the agent, by turns in each of --rounds (12)
 
 Cores are CPU seconds (utime + stime of the whole process tree) a second. The kernel's work on a
 captured packet is done in the name of who sends it: the cores of nginx and of the load tell of it.
@@ -163,14 +163,15 @@ def judge(runs: list[Run], told: dict[str, dict[str, float]]) -> dict[str, bool]
         took = run.watched
         if took is None or took.recorded is None:
             continue
+        # Whoever looks away takes little: figures count where nothing was lost.
         if run.part == "full":
-            kept[f"full: {RATES['full']:,}/s were answered"] = (
-                run.answered_per_s >= 0.98 * RATES["full"]
-            )
-            kept[f"full: at most {_FULL_CORES} core"] = took.cores <= _FULL_CORES
+            reached = run.answered_per_s >= 0.98 * RATES["full"]
+            kept[f"full: {RATES['full']:,} requests/s were answered"] = reached
+            kept[f"full: at most {_FULL_CORES} core"] = took.cores <= _FULL_CORES and not run.lost
         if run.part == "steady":
-            kept[f"steady: at most {_STEADY_CORES} core"] = took.cores <= _STEADY_CORES
-            kept[f"steady: at most {_STEADY_MB} MB"] = took.memory_mb <= _STEADY_MB
+            cores, memory = took.cores <= _STEADY_CORES, took.memory_mb <= _STEADY_MB
+            kept[f"steady: at most {_STEADY_CORES} core"] = cores and not run.lost
+            kept[f"steady: at most {_STEADY_MB} MB"] = memory and not run.lost
     if told:
         kept["compared: the service keeps 99 % of its throughput"] = (
             told["agent/none"]["answered/s"] >= 0.99
@@ -194,8 +195,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--seconds", type=float, default=60)
-    options.add_argument("--arm-seconds", type=float, default=10)
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--arm-seconds", type=float, default=5)
+    options.add_argument("--rounds", type=int, default=12)
     options.add_argument("--only", choices=RATES, action="append")
     options.add_argument(
         "--json", metavar="FILE", type=Path, help="write all figures, of each run, to FILE"
