@@ -82,12 +82,14 @@ class Server:
         self.process = subprocess.Popen(["nginx", "-p", folder, "-c", config, "-e", "stderr"])
 
     def __enter__(self) -> Self:
-        while self.process.poll() is None:
+        until = time.monotonic() + 10
+        while self.process.poll() is None and time.monotonic() < until:
             try:
                 self.requests()
                 return self
             except (FileNotFoundError, ConnectionRefusedError):
                 time.sleep(0.02)
+        self.__exit__()
         raise SystemExit("nginx does not start")
 
     def __exit__(self, *unused: object) -> None:

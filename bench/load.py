@@ -8,9 +8,8 @@ Requests come at random, RATE a second on average, the same way in each run. One
 keep-alive connection that has no other under way; where all have, it waits, and its latency counts
 from when it was due all the same: a server that stands still is charged with everything that was
 asked meanwhile. wrk and hey ask again when they were answered, so they slow down together with the
-server and hardly see that it did ("coordinated omission"); asked for 20,000 requests a second, here
-they came to 12,000 and 9,000 beside a server that had time left. This is one loop over epoll with
-no library in between: a request costs it some 20 microseconds of CPU time, the kernel's included.
+server and hardly see that it did ("coordinated omission"). This is one loop over epoll with no
+library in between: a request costs it some 20 microseconds of CPU time, the kernel's included.
 """
 
 import argparse
