@@ -13,6 +13,9 @@ The hop limit may differ: a copy may have passed a router. Address translation c
 what it makes is another connection, and no copy.
 """
 
+from collections import deque
+from typing import NamedTuple
+
 import numpy as np
 
 from wiretape.agent.packets import I64, U64, Segments
@@ -29,12 +32,23 @@ OTHER_INTERFACE_NS = 1_000_000
 SAME_INTERFACE_NS = 100_000
 """Less than the shortest round trip after which a loss could have been noticed."""
 
+_SPARSE, _HEADERS = 3, 100
+"""Payloads are copied one by one where they are less than a third of the bytes among which they
+lie, headers not counted."""
 _NO_IDENTIFICATION = 1
 """Up to this the field tells nothing: stacks send 0 where nothing may be fragmented, and those who
 make packets by hand leave 1."""
 _MAX_PIECES = 64
 _SLOT_BITS = 18
 _ODD_PRIMES = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
+
+
+class _Payloads(NamedTuple):
+    """Of segments that came together."""
+
+    data: bytes
+    start: I64
+    length: I64
 
 
 class Duplicates:
@@ -44,7 +58,7 @@ class Duplicates:
         self._hashes: U64 = np.zeros(0, np.uint64)
         self._recent: list[list[I64 | U64]] = []
         """Columns of what is remembered, in pieces that are joined when needed, or many."""
-        self._payloads: list[bytes] = []
+        self._payloads: deque[_Payloads] = deque()
         """Of the last of them, as far as `COMPARED_BYTES` reach."""
         self._total_bytes = 0
         self._slots = np.zeros(1 << _SLOT_BITS, np.int32)
@@ -86,7 +100,7 @@ class Duplicates:
         found = []
         for before, row in zip(earlier.tolist(), later.tolist(), strict=True):
             if before < 0:
-                old = memoryview(self._payloads[before])
+                old = self._payload(before)
             else:
                 old = memory[start[before] : start[before] + length[before]]
             new = memory[start[row] : start[row] + length[row]]
@@ -108,12 +122,28 @@ class Duplicates:
         if self._total_bytes > COMPARED_BYTES:
             ends = np.concatenate([piece[-1] for piece in self._recent])[-reach:]
             reach -= int(np.searchsorted(ends, self._total_bytes - COMPARED_BYTES))
-        starts, lengths = segments.start[-reach:].tolist(), segments.length[-reach:].tolist()
+        start, length = segments.start[-reach:], segments.length[-reach:]
         memory = segments.buffer.data
-        self._payloads += [
-            bytes(memory[at : at + size]) for at, size in zip(starts, lengths, strict=True)
-        ]
-        del self._payloads[:-reach]
+        first, last = int(start.min()), int((start + length).max())
+        if last - first <= _SPARSE * (int(length.sum()) + len(start) * _HEADERS):
+            # With the headers between them, in one copy.
+            self._payloads.append(_Payloads(bytes(memory[first:last]), start - first, length))
+        else:
+            places = zip(start.tolist(), length.tolist(), strict=True)
+            data = b"".join([memory[at : at + size] for at, size in places])
+            self._payloads.append(_Payloads(data, np.cumsum(length) - length, length))
+        held = sum(len(piece.start) for piece in self._payloads)
+        while held - len(self._payloads[0].start) >= reach:
+            held -= len(self._payloads.popleft().start)
+
+    def _payload(self, row: int) -> memoryview:
+        """Of a remembered segment, counted from -1 backwards."""
+        for piece in reversed(self._payloads):
+            if -row <= len(piece.start):
+                at = int(piece.start[row])
+                return memoryview(piece.data)[at : at + int(piece.length[row])]
+            row += len(piece.start)
+        raise IndexError("within COMPARED_BYTES every segment is remembered")
 
     def _alike(self, hashes: U64) -> tuple[I64, I64]:
         """Rows of equal hash, each with the one before it."""

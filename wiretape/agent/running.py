@@ -45,6 +45,7 @@ _DRAW_NS = 1_000_000_000
 _LOG_NS = 60_000_000_000
 _METRICS_NS = 5_000_000_000
 _LOOK_NS = 1_000_000_000
+_SHED_NS = 2_000_000_000
 _CALM_NS = 10_000_000_000
 """How long it has to have been easy before more is taken again."""
 
@@ -201,7 +202,8 @@ class _Run:
         self._started_ns = time.monotonic_ns()
         self._shown: tuple[int, int, int] = (self._started_ns, 0, 0)
         """When a status was shown last, and the exchanges and packets of then."""
-        self._calm_since_ns = self._started_ns
+        self._shed_ns = -_CALM_NS
+        """When it was last changed how many connections are taken."""
         self._lossy_ns = -_CALM_NS
         """When the kernel was last seen to have dropped packets."""
 
@@ -244,7 +246,7 @@ class _Run:
             self._display.say(f"--service {endpoint_text(*service)}: no connection went there")
 
     def _read(self) -> None:
-        """All that is ready now; less from then on where as much came meanwhile."""
+        """All that is ready now; of fewer connections where the kernel drops again and again."""
         pipeline, capture = self._pipeline, self._capture
         drops = pipeline.drops
         for batch, dropped in capture.batches(lambda: pipeline.packets):
@@ -253,19 +255,23 @@ class _Run:
         lossy_ns = self._lossy_ns
         if pipeline.drops > drops:
             self._lossy_ns = now_ns
-        # Once may be a moment when others had the processor.
+        # Once may be a moment when others had the processor; and what was let go of needs its time
+        # to show.
         again = self._lossy_ns > lossy_ns > now_ns - _CALM_NS
-        if capture.overfull() or again:
+        if again and now_ns - self._shed_ns > _SHED_NS:
+            self._shed_ns = now_ns
             self._lossy_ns = -_CALM_NS
-            self._calm_since_ns = now_ns
             self._write(pipeline.shed())
-            self._display.say(
-                f"more comes than can be read: from now on {self._sample.part:.1%} of all"
-                " connections are taken"
-            )
-        elif self._sample.narrowed and now_ns - self._calm_since_ns > _CALM_NS:
-            self._calm_since_ns = now_ns
+            self._say_part("more comes than can be read")
+        elif self._sample.narrowed and now_ns - max(self._shed_ns, self._lossy_ns) > _CALM_NS:
+            self._shed_ns = now_ns
             self._sample.widen()
+            self._say_part("it can be read again")
+
+    def _say_part(self, why: str) -> None:
+        self._display.say(
+            f"{why}: from now on {self._sample.part:.1%} of all connections are taken"
+        )
 
     def _write(self, records: list[Record]) -> None:
         if records:

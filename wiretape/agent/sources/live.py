@@ -11,18 +11,18 @@ from wiretape.agent.packets import I64, PacketBatch
 from wiretape.agent.sources.filter import Selection, assemble
 from wiretape.agent.sources.libpcap import compile_expression
 from wiretape.agent.sources.netns import inside
-from wiretape.agent.sources.ring import RING_BYTES, PacketRing, RingError, interfaces
+from wiretape.agent.sources.ring import RETIRE_MS, RING_BYTES, PacketRing, RingError, interfaces
 
 WAIT_NS = 400_000_000
 """How long packets wait for others at most: what a batch costs is shared by all that is in it."""
 _CALM_TICK_S, _BUSY_TICK_S = 0.1, 0.02
 """How often it is looked whether enough has come."""
-_ENOUGH_PART = _FULL_PART = 4
-"""A batch is due when a quarter of the ring is ready; all but a quarter of it is too much."""
+_ENOUGH_BLOCKS = 8
+"""A batch is due when so many are ready, and has no more: it keeps the kernel from filling them."""
 _STEP_NS = 1_000_000_000
 _REJECT = bytes([6, 0, 0, 0, 0, 0, 0, 0])
 """BPF_RET with 0: no packet."""
-_DRAIN_S = 0.1
+_DRAIN_S = RETIRE_MS / 1000 + 0.05
 """After which the kernel has handed over every block with packets in it."""
 
 
@@ -86,7 +86,7 @@ class LiveCapture:
             except BaseException:
                 self._ring.__exit__()
                 raise
-        self._enough = self._ring.blocks // _ENOUGH_PART
+        self._enough = min(_ENOUGH_BLOCKS, self._ring.blocks // 4)
 
     def __enter__(self) -> "LiveCapture":
         return self
@@ -142,18 +142,18 @@ class LiveCapture:
         """Until it is worth while to read: enough is there, or what is there has waited."""
         until_ns = time.monotonic_ns() + WAIT_NS
         tick_s, self._busy = _BUSY_TICK_S if self._busy else _CALM_TICK_S, False
+        ring = self._ring
         while not stopped():
-            ready = self._ring.ready()
-            if ready >= self._enough:
+            if ring.has_ready(self._enough):
                 self._busy = True
                 return
             left_ns = until_ns - time.monotonic_ns()
             if left_ns <= 0:
                 return
-            if ready:
+            if ring.has_ready(1):
                 time.sleep(min(tick_s, left_ns / 1e9))
             else:
-                self._ring.wait(left_ns // 1_000_000 + 1)
+                ring.wait(left_ns // 1_000_000 + 1)
 
     def batches(self, first: Callable[[], int]) -> Iterator[tuple[PacketBatch, int]]:
         """What is ready, in batches, each with the packets that the kernel dropped before it.
@@ -172,10 +172,6 @@ class LiveCapture:
     def dropped(self) -> int:
         """How many packets the kernel dropped since this was last asked."""
         return self._ring.drops().dropped
-
-    def overfull(self) -> bool:
-        """Whether so much waits that the kernel will soon have to drop packets."""
-        return self._ring.ready() > self._ring.blocks - self._ring.blocks // _FULL_PART
 
     def stop(self) -> None:
         """No packet more; those that came are ready when this returns."""

@@ -16,7 +16,7 @@ from wiretape.exchange.v1 import exchange_pb2 as pb
 
 LOST, SNAPLEN = int(pb.Gap.LOST), int(pb.Gap.SNAPLEN)
 
-ACKNOWLEDGED_HOLE_NS = 1_000_000_000
+ACKNOWLEDGED_HOLE_NS = 100_000_000
 """The peer has the bytes, so nobody will send them again: only the capture's own disorder could
 still bring them."""
 OPEN_HOLE_NS = 60_000_000_000

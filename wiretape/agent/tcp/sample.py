@@ -23,9 +23,6 @@ class Sample:
         """`part` of all connections is asked for, from 0 to 1."""
         self._asked = round(part * _HASHES)
         self._taken = self._asked
-        self._least = self._asked
-        """Of connections with a hash from here on some were left out: they are taken anew only from
-        their beginning."""
 
     @property
     def narrowed(self) -> bool:
@@ -40,10 +37,9 @@ class Sample:
     def narrow(self) -> None:
         """Takes half of what was taken."""
         self._taken = max(self._taken // 2, self._asked // _LEAST_PART)
-        self._least = min(self._least, self._taken)
 
     def widen(self) -> None:
-        """Takes twice as much, and no more than was asked for."""
+        """Takes twice as much, and no more than was asked for; connections from where they are."""
         self._taken = min(self._taken * 2, self._asked)
 
     def choose(self, segments: Segments) -> tuple[Mask, dict[str, int]] | None:
@@ -56,14 +52,6 @@ class Sample:
         overload = asked - int(np.count_nonzero(taken))
         left_out = {"not_sampled": len(of) - asked, "overload": overload}
         return taken, {reason: packets for reason, packets in left_out.items() if packets}
-
-    def needs_beginning(self, segments: Segments, rows: Sequence[int]) -> list[bool] | None:
-        """Which of these rows are of connections that may only be taken from their beginning on;
-        None where none are."""
-        if self._least >= self._taken:
-            return None
-        late: list[bool] = (hashes(segments)[rows] >= self._least).tolist()
-        return late
 
     def left_out(self, keys: Sequence[bytes]) -> list[bool]:
         """Which connections are not taken any more; `keys` are those of grouping.Flows."""

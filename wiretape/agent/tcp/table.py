@@ -53,7 +53,7 @@ class ConnectionTable:
     ) -> None:
         """`share`: which connections are this table's, though it sees the segments of all.
 
-        `sample` chose the segments already; it knows which may only begin a connection.
+        `sample` chose the segments already; it knows whom to let go of.
         """
         self._sink = sink
         self._share = share
@@ -101,7 +101,6 @@ class ConnectionTable:
     def _feed_flows(self, segments: Segments, clock: I64, shown: Shown) -> list[Connection]:
         """Returns the connections that got segments and may get more."""
         flows = Flows(segments, clock)
-        late = self._sample.needs_beginning(segments, flows.first_row)
         touched = []
         for flow in range(flows.count):
             key = flows.key(flow)
@@ -109,9 +108,6 @@ class ConnectionTable:
             if connection is None:
                 if key in self._closed:
                     connection = self._revive(key)
-                elif late and late[flow] and flows.flags_of_first_row(flow) & (SYN | ACK) != SYN:
-                    self._pass_over(flows.bounds[flow + 1] - flows.bounds[flow])
-                    continue
                 elif flows.whole[flow] and self._read_whole(key, flows, flow):
                     continue
             now = flows.first_ns[flow]
@@ -180,10 +176,6 @@ class ConnectionTable:
                 connection = self._connections[key]
                 self._ledger.connections_shed += not connection.closed
                 self._evict(key, connection)
-
-    def _pass_over(self, packets: int) -> None:
-        self._ledger.packets_decoded -= packets
-        count(self._ledger.packets_skipped, "overload", packets)
 
     def _forget(self, touched: list[Connection]) -> None:
         """Lets go of delivered bytes that nothing will be compared with any more."""

@@ -163,7 +163,7 @@ class SingleFileWriter(LiveWriter):
     """A recording of one file, which others may move away and then have begun anew."""
 
     def __init__(self, path: Path, say: Say, *, replace: bool = False) -> None:
-        """Raises RecordingError where it exists (and is not to be replaced) or cannot be made, OSError where not written."""
+        """Raises RecordingError where it exists or cannot be made, OSError where not written."""
         super().__init__(say)
         self._path = path
         try:
