@@ -115,8 +115,8 @@ def test_copies_where_the_interface_is_not_told(packets: list[Packet], what_of_i
     [
         (False, 5 * US, "all"),
         (True, 5 * US, "all"),
-        (True, 700 * US, "all"),
-        (True, 3 * MS, "none"),
+        (True, 7 * MS, "all"),
+        (True, 30 * MS, "none"),
     ],
 )
 def test_copies_of_another_interface(v6: bool, after_ns: int, what_of_it: str) -> None:
