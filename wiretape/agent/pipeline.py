@@ -11,6 +11,7 @@ from operator import itemgetter
 from wiretape.agent.duplicates import Duplicates
 from wiretape.agent.ledger import Ledger, count
 from wiretape.agent.packets import Decoder, PacketBatch
+from wiretape.agent.tcp.half import LOST, SNAPLEN
 from wiretape.agent.tcp.memory import Traffic
 from wiretape.agent.tcp.relief import Holder, relieve
 from wiretape.agent.tcp.sample import Sample
@@ -73,6 +74,8 @@ class Pipeline:
         self._apart: list[Group] = []
         self.packets = 0
         """How many were fed."""
+        self.lost = LOST
+        self.missing = (SNAPLEN,) * 4
         self.drops = 0
         self.drops_before = 0
         """What the kernel had dropped when the latest batch was taken, and the one before it."""

@@ -142,9 +142,10 @@ def connection(
     midstream: bool,
     vlans: Sequence[int],
     tunnels: Sequence[bytes] = (),
+    about: bytes = b"",
 ) -> bytes:
-    """A Connection message of encoded Endpoint and Tunnel messages."""
-    encoded = b"%b\x12%b%b\x1a%b%b%b%b%b" % (
+    """A Connection message of encoded Endpoint and Tunnel messages; `about` as from `about`."""
+    encoded = b"%b\x12%b%b\x1a%b%b%b%b%b%b" % (
         text(1, ident),
         varint(len(client)),
         client,
@@ -152,11 +153,17 @@ def connection(
         server,
         b"\x21" + opened_at_ns.to_bytes(8, "little") if opened_at_ns else b"",
         text(5, source.encode()),
+        about,
         b"\x40\x01" if midstream else b"",
     )
     if vlans:
         encoded += text(9, b"".join(map(varint, vlans)))
     return encoded + b"".join([delimited(10, each) for each in tunnels])
+
+
+def about(pid: int, command: bytes, container: str) -> bytes:
+    """Field 6 of Connection: the process that has its socket."""
+    return delimited(6, number(1, pid) + text(2, command) + text(3, container.encode()))
 
 
 def tunnel(kind: str, key: int, addresses: Sequence[str]) -> bytes:

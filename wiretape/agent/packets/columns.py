@@ -1,6 +1,6 @@
 """The columns that packets are decoded in: what comes in, what is between, what comes out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
@@ -74,6 +74,14 @@ Path = tuple[Tunnel, ...]
 """The tunnels around a packet, the outermost first."""
 
 
+class Origin(NamedTuple):
+    """What is known of a connection beside its addresses, where not packets told of it."""
+
+    about: bytes
+    """Encoded fields of a Connection message."""
+    role: int
+
+
 @dataclass
 class Segments:
     """TCP segments in capture order; `start` and `length` address payload in `buffer`.
@@ -105,13 +113,15 @@ class Segments:
     interface: I64
     same: tuple[U64, ...]
     paths: list[Path]
+    origins: Mapping[int, Origin] | None = None
+    """Of sockets: `tunnels` tells connections apart, and leads to what is known of them."""
 
     def only(self, rows: Mask) -> "Segments":
         """These rows alone."""
         columns = {
             each.name: getattr(self, each.name)[rows]
             for each in fields(self)
-            if each.name not in ("buffer", "same", "paths")
+            if each.name not in ("buffer", "same", "paths", "origins")
         }
         return replace(self, **columns, same=tuple(column[rows] for column in self.same))
 

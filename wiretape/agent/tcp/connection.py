@@ -49,6 +49,10 @@ class Sink(Protocol):
     max_content_bytes: int
     source: str
     traffic: Traffic
+    lost: int
+    """Why there are holes."""
+    missing: tuple[int, int, int, int]
+    """Why bytes at the end of a segment are not there, by the two highest flags."""
     drops: int
     drops_before: int
     """How many packets the kernel had dropped when the latest batch came, and the one before."""
@@ -106,7 +110,8 @@ class Connection:
         self.last_ns = clock_ns
         """Clock at its latest segment."""
         oldest = sink.traffic.oldest_compared
-        self.halves = HalfConnection(oldest), HalfConnection(oldest)
+        lost = sink.lost
+        self.halves = HalfConnection(oldest, lost), HalfConnection(oldest, lost)
         self.client = -1
         """Direction that the client sends; -1 while unknown."""
         self.midstream = True
@@ -202,7 +207,8 @@ class Connection:
             peer.start(ack)
         if payload or missing > 0:
             number = ack if flags & ACK else NO_ACK
-            half.segment(seq, payload, missing, at_ns, number, packet, clock)
+            why = self._sink.missing[flags >> 6]
+            half.segment(seq, payload, missing, at_ns, number, packet, clock, why)
             if half.conflicts:
                 self.conflicted = True
         if flags & FIN:

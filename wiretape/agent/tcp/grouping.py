@@ -176,7 +176,12 @@ class Flows:
             vlans = left & 0xFFF, *vlans
             left >>= 12
         ports = place & _PORTS
-        if place != ports:
+        about, role = b"", 0
+        if place != ports and self._segments.origins is not None:
+            about, role = self._segments.origins[place >> 32]
+            # Both ends of a connection may be on this host; they are told apart.
+            key = _KEY.pack(*addresses, ports, tags) + about + bytes([role])
+        elif place != ports:
             # Their number is one of this run; what it stands for is not.
             tunnels = tuple(
                 encode.tunnel(kind, number, [address_text(*end) for end in ends])
@@ -189,6 +194,8 @@ class Flows:
             vlans,
             tunnels,
             key,
+            about,
+            role,
         )
 
 

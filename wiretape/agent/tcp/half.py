@@ -45,6 +45,8 @@ class _Pending(NamedTuple):
     missing: int
     at_ns: int
     ack: int
+    why: int
+    """The reason of what is missing."""
 
     @property
     def end(self) -> int:
@@ -63,14 +65,17 @@ class HalfConnection:
     """
 
     __slots__ = (
-        "_oldest_compared", "_pending", "_pending_bytes", "_recent", "acked",
+        "_lost", "_oldest_compared", "_pending", "_pending_bytes", "_recent", "acked",
         "beyond_limits_bytes", "conflicting_bytes", "conflicts", "conflicts_seen",
         "delivered_bytes", "fin", "gap_bytes", "hole_since_ns", "initial_seq", "next", "next_seq",
         "overlapping_bytes", "payload_bytes", "queue", "retransmitted_bytes", "started",
     )  # fmt: skip
 
-    def __init__(self, oldest_compared: Callable[[int], int] = _everything) -> None:
-        """`oldest_compared`: the first packet whose bytes are compared with those of a later one.
+    def __init__(
+        self, oldest_compared: Callable[[int], int] = _everything, lost: int = LOST
+    ) -> None:
+        """`oldest_compared`: the first packet whose bytes are compared with those of a later one;
+        `lost`: the reason of holes.
 
         What was delivered is remembered until `forget` is told that it is not compared any more.
         """
@@ -105,6 +110,7 @@ class HalfConnection:
         self._recent: list[Run] = []
         """What was delivered of late, by offset."""
         self._oldest_compared = oldest_compared
+        self._lost = lost
 
     def start(self, seq: int) -> None:
         """The next byte to come has sequence number `seq`."""
@@ -144,9 +150,18 @@ class HalfConnection:
         self.delivered_bytes += size
 
     def segment(
-        self, seq: int, payload: bytes, missing: int, at_ns: int, ack: int, packet: int, clock: int
+        self,
+        seq: int,
+        payload: bytes,
+        missing: int,
+        at_ns: int,
+        ack: int,
+        packet: int,
+        clock: int,
+        why: int = SNAPLEN,
     ) -> None:
-        """Takes one segment; `missing` bytes that were sent after `payload` were not captured."""
+        """Takes one segment; `missing` bytes that were sent after `payload` were not captured, for
+        the reason `why`."""
         size = len(payload)
         self.payload_bytes += size
         offset = self.offset_of(seq)
@@ -165,10 +180,10 @@ class HalfConnection:
                 return
             payload, offset = kept, self.next
         if offset == self.next and not self._pending:
-            self._deliver(_Pending(offset, payload, missing, at_ns, ack), packet, at_ns)
+            self._deliver(_Pending(offset, payload, missing, at_ns, ack, why), packet, at_ns)
             self._settle(clock)
             return
-        self._hold(_Pending(offset, payload, missing, at_ns, ack), packet)
+        self._hold(_Pending(offset, payload, missing, at_ns, ack, why), packet)
         self._drain(packet, at_ns)
         while self._pending_bytes > MAX_PENDING_BYTES:
             self.give_up(packet, at_ns)
@@ -198,7 +213,7 @@ class HalfConnection:
         """Counts the hole at `next` as lost and delivers what follows it."""
         stop = self._pending[0].offset if self._pending else self._sent_and_acked()
         if stop > self.next:
-            self._add_hole(stop - self.next, LOST, packet, at_ns)
+            self._add_hole(stop - self.next, self._lost, packet, at_ns)
         self.hole_since_ns = -1
         self._drain(packet, at_ns)
 
@@ -207,7 +222,9 @@ class HalfConnection:
         while self._pending:
             self.give_up(packet, at_ns)
         if self._sent_and_acked() > self.next or self.fin > self.next:
-            self._add_hole(max(self._sent_and_acked(), self.fin) - self.next, LOST, packet, at_ns)
+            self._add_hole(
+                max(self._sent_and_acked(), self.fin) - self.next, self._lost, packet, at_ns
+            )
         self.hole_since_ns = -1
 
     @property
@@ -250,11 +267,9 @@ class HalfConnection:
                     continue
                 stop = min(end, held.offset)
             piece = segment.payload[offset - segment.offset : stop - segment.offset]
-            insort(
-                pending,
-                _Pending(offset, piece, stop - offset - len(piece), segment.at_ns, segment.ack),
-                key=_OFFSET,
-            )
+            missing = stop - offset - len(piece)
+            held = _Pending(offset, piece, missing, segment.at_ns, segment.ack, segment.why)
+            insort(pending, held, key=_OFFSET)
             self._pending_bytes += len(piece)
             offset = stop
 
@@ -282,7 +297,7 @@ class HalfConnection:
             self.next_seq = (self.next_seq + size) % _MODULUS
             self.delivered_bytes += size
         if segment.missing > 0:
-            self._add_hole(segment.missing, SNAPLEN, packet, at_ns)
+            self._add_hole(segment.missing, segment.why, packet, at_ns)
         self.hole_since_ns = -1
 
     def _add_hole(self, length: int, reason: int, packet: int, at_ns: int) -> None:

@@ -22,6 +22,10 @@ class Endpoints(NamedTuple):
     """Encoded Tunnel messages."""
     key: bytes
     """The same whatever else the capture holds."""
+    about: bytes = b""
+    """Encoded fields of Connection that the source knows: whose socket it is."""
+    role: int = 0
+    """Of the exchanges, where the source knows it."""
 
 
 NOBODY = Endpoints(("", ""), (0, 0), (), (), b"")
@@ -68,5 +72,6 @@ def identify(
         midstream,
         endpoints.vlans,
         endpoints.tunnels,
+        endpoints.about,
     )
-    return Identity(ident, encode.delimited(2, encoded), role)
+    return Identity(ident, encode.delimited(2, encoded), endpoints.role or role)

@@ -265,6 +265,7 @@ class Gap(_message.Message):
         MIDSTREAM: _ClassVar[Gap.Reason]
         RING_LOST: _ClassVar[Gap.Reason]
         TRUNCATED: _ClassVar[Gap.Reason]
+        UNSEEN: _ClassVar[Gap.Reason]
     REASON_UNSPECIFIED: Gap.Reason
     LOST: Gap.Reason
     SNAPLEN: Gap.Reason
@@ -274,6 +275,7 @@ class Gap(_message.Message):
     MIDSTREAM: Gap.Reason
     RING_LOST: Gap.Reason
     TRUNCATED: Gap.Reason
+    UNSEEN: Gap.Reason
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
