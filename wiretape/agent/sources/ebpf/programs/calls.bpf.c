@@ -13,7 +13,6 @@
 #define EINPROGRESS 115
 #define ERESTARTSYS 512
 
-#define RCV_SHUTDOWN 1
 #define SHUT_RD 0
 #define SHUT_WR 1
 #define SHUT_RDWR 2
@@ -70,7 +69,8 @@ INLINE void look(struct call *call, int number, enum action action, struct argum
 		call->sock = tcp_socket(arguments->value[0]);
 	if (!call->sock)
 		return;
-	call->is_counted = !has_sequence(call->sock);
+	u8 state = read_u8(call->sock + AT_SOCK_STATE);
+	call->has_start = state != TCP_SYN_SENT && state != TCP_SYN_RECV && state != TCP_CLOSE;
 	call->start = sequence(call->sock, call->direction);
 }
 
@@ -110,8 +110,10 @@ INLINE void received_none(struct connection *connection, u64 sock, s64 result)
 	switch (result) {
 	case 0:
 		/* Who asks for no bytes gets none. */
-		if (read_u8(sock + AT_SOCK_SHUTDOWN) & RCV_SHUTDOWN)
+		if (read_u8(sock + AT_SOCK_SHUTDOWN) & RCV_SHUTDOWN) {
+			connection->has_fin[RECEIVED] = 1;
 			tell_ended(connection, RECEIVED, 0);
+		}
 		break;
 	case -ECONNRESET:
 	case -ETIMEDOUT:
@@ -143,7 +145,7 @@ int sys_exit(struct bpf_raw_tracepoint_args *context)
 	} else if (action != ACCEPT) {
 		/* It began before we did. */
 		look(&call, number, action, &arguments);
-		call.start -= result;
+		call.has_start = 0;
 	}
 	if (action == ACCEPT && result >= 0) {
 		call.sock = tcp_socket(result);
@@ -173,8 +175,10 @@ int sys_exit(struct bpf_raw_tracepoint_args *context)
 			return 0;
 		if (arguments.value[1] != SHUT_WR)
 			tell_ended(known, RECEIVED, 0);
-		if (arguments.value[1] != SHUT_RD)
+		if (arguments.value[1] != SHUT_RD) {
+			known->has_fin[SENT] = 1;
 			tell_ended(known, SENT, 0);
+		}
 		return 0;
 	}
 	struct connection *connection = connection_of(call.sock, role);
@@ -185,13 +189,12 @@ int sys_exit(struct bpf_raw_tracepoint_args *context)
 	}
 	if (connection->is_ignored)
 		return 0;
+	u64 length = has_bytes ? length_of(number, &arguments, result) : 0;
 	if (!connection->is_told) {
-		if (has_bytes && !call.is_counted)
-			set_base(connection, call.direction & 1, call.start);
-		set_bases(call.sock, connection);
+		set_bases(&call, connection, length);
 		tell_opened(call.sock, connection);
 	}
-	if (has_bytes && transferred(connection, &call, &arguments, result))
+	if (has_bytes && transferred(connection, &call, &arguments, result, length))
 		continuations.call(context, 0);
 	return 0;
 }

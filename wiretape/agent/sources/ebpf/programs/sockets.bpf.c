@@ -12,7 +12,8 @@ struct connection {
 	u64 passed[2]; /* bytes of either direction: the position of the next one */
 	u32 base[2];   /* the sequence number of position 0 */
 	u8 has_base[2];
-	u8 ended[2];
+	u8 ended[2];   /* ENDED was told */
+	u8 has_fin[2]; /* the stream's end was read, or written: it has a sequence number too */
 	u8 role;
 	u8 is_told;    /* OPENED found room */
 	u8 is_ignored; /* its ports are not among those chosen */
@@ -31,12 +32,14 @@ struct call {
 	u32 start; /* the sequence number then */
 	s16 number;
 	u8 direction;
-	u8 is_counted; /* sequence numbers tell nothing of this socket, or not yet */
+	u8 has_start;
 };
 
 #define NO_CALL -1
 
 BPF_TABLE("lru_hash", u32, struct call, calls, 32768);
+
+#define RCV_SHUTDOWN 1
 
 /* -- connections */
 
@@ -115,7 +118,6 @@ INLINE struct connection *connection_of(u64 sock, u8 role)
 	return known;
 }
 
-/* Position 0 is where either stream stands now, as far as that is known. */
 INLINE void set_base(struct connection *connection, u8 direction, u32 base)
 {
 	if (connection->has_base[direction])
@@ -124,15 +126,22 @@ INLINE void set_base(struct connection *connection, u8 direction, u32 base)
 	connection->has_base[direction] = 1;
 }
 
-INLINE void set_bases(u64 sock, struct connection *connection)
+/* Position 0 is where either stream stands now, or stood before the call that transferred so many
+ * bytes, as far as that is known. */
+INLINE void set_bases(struct call *call, struct connection *connection, u64 length)
 {
-	u8 state = read_u8(sock + AT_SOCK_STATE);
+	u8 state = read_u8(call->sock + AT_SOCK_STATE);
 
-	if (!has_sequence(sock) || state == TCP_CLOSE)
+	if (!has_sequence(call->sock) || state == TCP_CLOSE)
 		return;
-	set_base(connection, SENT, sequence(sock, SENT));
+	if (length && call->has_start)
+		set_base(connection, call->direction & 1, call->start);
+	else if (length)
+		set_base(connection, call->direction & 1,
+			 sequence(call->sock, call->direction) - length);
+	set_base(connection, SENT, sequence(call->sock, SENT));
 	if (state != TCP_SYN_SENT)
-		set_base(connection, RECEIVED, sequence(sock, RECEIVED));
+		set_base(connection, RECEIVED, sequence(call->sock, RECEIVED));
 }
 
 INLINE void tell_hole(struct event *event, u64 length, u8 reason)
@@ -165,9 +174,8 @@ INLINE void tell_bypassed(u64 sock, struct connection *connection, u8 direction)
 
 	if (!connection->has_base[direction])
 		return;
-	/* The end of a stream takes a sequence number too. */
 	s32 more = sequence(sock, direction) - connection->base[direction] -
-		   (u32)connection->passed[direction] - connection->ended[direction];
+		   (u32)connection->passed[direction] - connection->has_fin[direction];
 	if (more <= 0)
 		return;
 	begin(&event, HOLE, connection->number);
@@ -433,46 +441,79 @@ INLINE int find_bytes(struct draft *draft, int number, struct arguments *argumen
 	}
 }
 
-/* A call has transferred bytes: so many, or so many messages. Whether `tell_data` is to follow. */
-INLINE int transferred(struct connection *connection, struct call *call,
-		       struct arguments *arguments, u64 result)
+/* Messages of one call whose lengths are added up. */
+#define MAX_MESSAGES 64
+
+/* How many bytes a call transferred; 0 of more messages than are counted. */
+INLINE u64 length_of(int number, struct arguments *arguments, u64 result)
 {
-	int is_many = call->number == __NR_recvmmsg || call->number == __NR_sendmmsg;
+	u64 sum = 0;
+
+	if (number != __NR_recvmmsg && number != __NR_sendmmsg)
+		return result;
+	if (result > MAX_MESSAGES)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (int n = 0; n < MAX_MESSAGES; n++) {
+		u32 length = 0;
+
+		if (n >= result)
+			break;
+		bpf_probe_read_user(&length, sizeof(length), (void *)arguments->value[1] +
+							     n * MESSAGE_STEP + AT_MESSAGE_LENGTH);
+		sum += length;
+	}
+	return sum;
+}
+
+/* A call has transferred so many bytes, its result. Whether `tell_data` is to follow. */
+INLINE int transferred(struct connection *connection, struct call *call,
+		       struct arguments *arguments, u64 result, u64 length)
+{
 	u8 direction = call->direction & 1;
+	u64 passed = connection->passed[direction];
+	u64 position = passed;
+	int is_clear = 1;
 	struct draft *draft = current_draft();
 
 	if (!draft)
 		return 0;
-	u64 passed = connection->passed[direction];
-	u64 position = passed, length = result;
-
-	if (!call->is_counted) {
+	if (has_sequence(call->sock)) {
 		u32 end = sequence(call->sock, direction);
 
-		if (is_many)
+		if (direction == RECEIVED && call->has_start &&
+		    end - call->start == (u32)length + 1 &&
+		    read_u8(call->sock + AT_SOCK_SHUTDOWN) & RCV_SHUTDOWN) {
+			connection->has_fin[RECEIVED] = 1; /* it came with the last bytes */
+			end--;
+		}
+		if (!call->has_start)
+			call->start = end - length;
+		if (!length)
 			length = end - call->start;
 		set_base(connection, direction, call->start);
 		/* The sequence number, without its wraps. */
 		position = passed + (s32)(call->start - connection->base[direction] - (u32)passed);
-		if (end - call->start != (u32)length) {
-			/* Others have read or written meanwhile: what is whose? */
-			length = end - call->start;
-			connection->passed[direction] = position + length;
-			begin(&draft->event, HOLE, connection->number);
-			draft->event.direction = direction;
-			draft->event.position = position;
-			tell_hole(&draft->event, length, INTERLEAVED);
-			return 0;
-		}
+		/* Others have read or written meanwhile: what is whose? */
+		is_clear = end - call->start == (u32)length && (s64)(position - passed) >= 0;
+		length = end - call->start;
 	}
 	begin(&draft->event, DATA, connection->number);
 	draft->event.direction = direction;
+	draft->event.position = passed;
 	if (direction == SENT)
 		draft->event.at_ns = call->began_ns;
-	if ((s64)(position - passed) > 0) {
-		draft->event.position = passed;
-		tell_hole(&draft->event, position - passed, BYPASSED);
+	if (!is_clear) {
+		s64 more = position + length - passed;
+
+		if (more > 0) {
+			connection->passed[direction] = passed + more;
+			tell_hole(&draft->event, more, INTERLEAVED);
+		}
+		return 0;
 	}
+	if (position > passed)
+		tell_hole(&draft->event, position - passed, BYPASSED);
 	draft->event.position = position;
 	connection->passed[direction] = position + length;
 	draft->left = length;
