@@ -1,0 +1,549 @@
+"""What a captured process does, one scenario a run, with a log of what really passed.
+
+    python ebpf_children.py SCENARIO LOG
+
+It says "ready", waits for a line, does the scenario, says "done", and ends with its input.
+"""
+
+import ctypes
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+
+Sock = socket.socket
+MSG_WAITFORONE = 0x10000
+_numbers = count()
+_lock = threading.Lock()
+
+
+class Stream:
+    """Bytes of one direction, and which of them no event may carry: (position, length, reason)."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.holes: list[tuple[int, int, str]] = []
+
+
+log: dict[tuple[int, int], dict[str, Stream]] = defaultdict(
+    lambda: {"sent": Stream(), "received": Stream()}
+)
+"""By local and remote port."""
+
+
+def ports(sock: Sock) -> tuple[int, int]:
+    return sock.getsockname()[1], sock.getpeername()[1]
+
+
+def passed(sock: Sock, direction: str, data: bytes, hole: str = "") -> bytes:
+    stream = log[ports(sock)][direction]
+    if hole:
+        stream.holes.append((len(stream.data), len(data), hole))
+    stream.data += data
+    return data
+
+
+def sent(sock: Sock, data: bytes, n: int, hole: str = "") -> int:
+    passed(sock, "sent", bytes(data[:n]), hole)
+    return n
+
+
+def received(sock: Sock, data: bytes, hole: str = "") -> bytes:
+    return passed(sock, "received", bytes(data), hole)
+
+
+def marked(size: int) -> bytes:
+    """So many bytes that are found nowhere else: each block of 16 names its stream and place."""
+    with _lock:
+        number = next(_numbers)
+    blocks = [b"%05d:%09d\n" % (number, n) for n in range(size // 16 + 1)]
+    return b"".join(blocks)[:size]
+
+
+@contextmanager
+def pair(family: int = socket.AF_INET, host: str = "127.0.0.1") -> Iterator[tuple[Sock, Sock]]:
+    """A connection's two ends: who connected, who accepted."""
+    with socket.create_server((host, 0), family=family) as listening:
+        client = socket.socket(family)
+        client.connect(listening.getsockname()[:2])
+        server, _ = listening.accept()
+    with client, server:
+        yield client, server
+
+
+def send_all(sock: Sock, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        n = sent(sock, view, sock.send(view))
+        view = view[n:]
+
+
+def receive_all(sock: Sock, size: int, most: int = 1 << 20) -> None:
+    while size:
+        data = received(sock, sock.recv(min(size, most)))
+        assert data
+        size -= len(data)
+
+
+def exchange(one: Sock, other: Sock, size: int = 1000) -> None:
+    """There and back."""
+    for a, b in ((one, other), (other, one)):
+        thread = threading.Thread(target=send_all, args=(a, marked(size)))
+        thread.start()
+        receive_all(b, size)
+        thread.join()
+
+
+# -- calls
+
+
+def plain() -> None:
+    with pair() as (a, b):
+        for size in (1, 100, 65535, 65536, 65537, 200_000):
+            exchange(a, b, size)
+        data = marked(5000)
+        sent(a, data, os.write(a.fileno(), data))
+        received(b, os.read(b.fileno(), 5000))
+        target = bytearray(5000)
+        sent(a, data, a.send(data))
+        n = b.recv_into(target)
+        received(b, target[:n])
+        sent(b, data, b.send(data))
+        received(a, a.recvfrom(5000)[0])
+
+
+def vectored() -> None:
+    with pair() as (a, b):
+        for sizes in ([3], [0, 5, 0, 7], [1] * 1024, list(range(300)), [70_000, 1, 70_000]):
+            pieces = [marked(size) for size in sizes]
+            whole = b"".join(pieces)
+            sent(a, whole, os.writev(a.fileno(), pieces))
+            read_vectored(b, len(whole), sizes)
+        pieces = [marked(10), marked(20)]
+        sent(a, b"".join(pieces), os.pwritev(a.fileno(), pieces, -1))
+        targets = [bytearray(15), bytearray(100)]
+        n = os.preadv(b.fileno(), targets, -1)
+        received(b, b"".join(targets)[:n])
+
+
+def read_vectored(sock: Sock, size: int, sizes: list[int]) -> None:
+    while size:
+        targets = [bytearray(n) for n in sizes]
+        n = os.readv(sock.fileno(), targets)
+        received(sock, b"".join(targets)[:n])
+        size -= n
+        sizes = [size]
+
+
+def messages() -> None:
+    with pair() as (a, b):
+        for count_ in (1, 7, 1024):
+            pieces = [marked(33) for _ in range(count_)]
+            whole = b"".join(pieces)
+            sent(a, whole, a.sendmsg(pieces))
+            left = len(whole)
+            while left:
+                if count_ == 1:
+                    data = b.recvmsg(left)[0]
+                else:
+                    targets = [bytearray(20) for _ in range(min(1024, left // 20 + 1))]
+                    n = b.recvmsg_into(targets)[0]
+                    data = b"".join(targets)[:n]
+                left -= len(received(b, data))
+
+
+class _Piece(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _Message(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint),
+        ("pieces", ctypes.POINTER(_Piece)),
+        ("count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_size_t),
+        ("length", ctypes.c_uint),
+    )
+
+
+def many_messages() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    with pair() as (a, b):
+        for sizes in ([[10]], [[5, 6], [7], [8, 9, 10]], [[100]] * 50):
+            data = [[marked(size) for size in message] for message in sizes]
+            vector, keep = _many(data)
+            n = libc.sendmmsg(a.fileno(), vector, len(data), 0)
+            assert n == len(data)
+            whole = b"".join(b"".join(message) for message in data)
+            sent(a, whole, len(whole))
+            left = len(whole)
+            while left:
+                room = [[bytes(4), bytes(9)] for _ in range(20)]
+                vector, keep = _many(room)
+                n = libc.recvmmsg(b.fileno(), vector, len(room), MSG_WAITFORONE, None)
+                assert n > 0, os.strerror(ctypes.get_errno())
+                for k in range(n):
+                    text = b"".join(bytes(piece) for piece in keep[k])[: vector[k].length]
+                    left -= len(received(b, text))
+
+
+def _many(data: list[list[bytes]]) -> tuple[ctypes.Array, list]:
+    vector, keep = (_Message * len(data))(), []
+    for n, message in enumerate(data):
+        buffers = [(ctypes.c_char * len(piece)).from_buffer_copy(piece) for piece in message]
+        pieces = (_Piece * len(message))(
+            *[_Piece(ctypes.addressof(buffer), len(buffer)) for buffer in buffers]
+        )
+        vector[n].pieces, vector[n].count = pieces, len(message)
+        keep.append(buffers)
+    return vector, keep
+
+
+def sendfile() -> None:
+    with pair() as (a, b), open(sys.executable, "rb") as file:
+        data = file.read(100_000)
+        send_all(a, b"before")
+        sent(a, data, os.sendfile(a.fileno(), file.fileno(), 0, 100_000), "SENDFILE")
+        send_all(a, b"after")
+        receive_all(b, len(log[ports(a)]["sent"].data))
+
+
+def splice() -> None:
+    with pair() as (a, b):
+        out, into = os.pipe()
+        data = marked(3000)
+        send_all(a, data)
+        n = os.splice(b.fileno(), into, 3000)
+        received(b, data[:n], "SENDFILE")
+        sent(b, data, os.splice(out, b.fileno(), n), "SENDFILE")
+        receive_all(a, n)
+        exchange(a, b)
+
+
+def peek() -> None:
+    with pair() as (a, b):
+        send_all(a, marked(500))
+        b.recv(500, socket.MSG_PEEK)
+        b.recvmsg(500, 0, socket.MSG_PEEK)
+        b.recv(0)
+        receive_all(b, 500)
+        data = marked(100)
+        send_all(a, data)
+        n = b.recv_into(bytearray(60), 60, socket.MSG_TRUNC)
+        received(b, data[:n], "TRUNCATED")
+        receive_all(b, 40)
+
+
+def not_ready() -> None:
+    with pair() as (a, b):
+        for sock in (a, b):
+            sock.setblocking(False)
+        try:
+            b.recv(100)
+            raise AssertionError("something came from nowhere")
+        except BlockingIOError:
+            pass
+        data = marked(8 << 20)
+        view = memoryview(data)
+        refused = 0
+        # Until neither is left: what the kernel takes of each write is told by its result.
+        left = len(data)
+        while left:
+            try:
+                while view:
+                    n = sent(a, view[:500_000], a.send(view[:500_000]))
+                    view = view[n:]
+            except BlockingIOError:
+                refused += 1
+            try:
+                while True:
+                    left -= len(received(b, b.recv(100_000)))
+                    if not left:
+                        break
+            except BlockingIOError:
+                pass
+        assert refused
+
+
+# -- descriptors
+
+
+def duplicates() -> None:
+    with pair() as (a, b):
+        second = a.dup()
+        exchange(second, b)
+        descriptor = os.dup2(second.fileno(), second.fileno() + 50)
+        with Sock(fileno=descriptor) as third:
+            second.close()
+            exchange(third, b)
+            exchange(a, b)
+
+
+def forks() -> None:
+    with pair() as (a, b):
+        exchange(a, b)
+        data = marked(2000)
+        child = os.fork()
+        if not child:
+            os.write(a.fileno(), data)
+            os._exit(0)
+        os.waitpid(child, 0)
+        sent(a, data, len(data))
+        receive_all(b, len(data))
+        exchange(a, b)
+
+
+def passed_on() -> None:
+    """A descriptor goes to another process through a UNIX socket."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    data = marked(2000)
+    if not child:
+        _, descriptors, _, _ = socket.recv_fds(theirs, 1, 1)
+        os.write(descriptors[0], data)
+        os._exit(0)
+    with pair() as (a, b):
+        exchange(a, b)
+        socket.send_fds(ours, [b"x"], [a.fileno()])
+        os.waitpid(child, 0)
+        sent(a, data, len(data))
+        receive_all(b, len(data))
+
+
+def reused() -> None:
+    """Many short connections on the same few descriptors, in threads."""
+
+    def work() -> None:
+        for _ in range(150):
+            with pair() as (a, b):
+                exchange(a, b, 300)
+
+    together(4, work)
+
+
+def threads() -> None:
+    def work() -> None:
+        with pair() as (a, b):
+            for size in (10, 5000, 100_000):
+                exchange(a, b, size)
+
+    together(12, work)
+
+
+def together(count_: int, work: Callable[[], None]) -> None:
+    failures: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+
+    running = [threading.Thread(target=guarded) for _ in range(count_)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def large() -> None:
+    with pair() as (a, b):
+        exchange(a, b, 10 << 20)
+
+
+def one_call() -> None:
+    """10 MB in a single blocking call."""
+    with pair() as (a, b):
+        data = marked(10 << 20)
+        thread = threading.Thread(target=lambda: sent(a, data, a.send(data)))
+        thread.start()
+        receive_all(b, len(data))
+        thread.join()
+        assert len(log[ports(a)]["sent"].data) == len(data)
+
+
+# -- ends
+
+
+def half_closed() -> None:
+    with pair() as (a, b):
+        send_all(a, marked(100))
+        a.shutdown(socket.SHUT_WR)
+        receive_all(b, 100)
+        assert b.recv(1) == b""
+        send_all(b, marked(200))
+        receive_all(a, 200)
+
+
+def reset() -> None:
+    with pair() as (a, b):
+        exchange(a, b)
+        log[ports(a)]["reset"] = Stream()
+        b.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        b.close()
+        try:
+            a.recv(1)
+            raise AssertionError("no reset")
+        except ConnectionResetError:
+            pass
+
+
+def refused() -> None:
+    """A connect that fails, and then one of the same socket that does not."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with socket.socket() as a:
+        try:
+            a.connect(("127.0.0.1", port))
+        except ConnectionRefusedError:
+            pass
+        with socket.create_server(("127.0.0.1", port)) as listening:
+            a.setblocking(False)
+            a.connect_ex(listening.getsockname())
+            b, _ = listening.accept()
+        a.setblocking(True)
+        with b:
+            exchange(a, b)
+
+
+def ipv6() -> None:
+    with pair(socket.AF_INET6, "::1") as (a, b):
+        exchange(a, b)
+
+
+def both_families() -> None:
+    """An IPv6 socket that hears IPv4."""
+    with socket.create_server(
+        ("::", 0), family=socket.AF_INET6, dualstack_ipv6=True
+    ) as listening, socket.create_connection(("127.0.0.1", listening.getsockname()[1])) as a:
+        b, _ = listening.accept()
+        with b:
+            exchange(a, b)
+
+
+def other_kinds() -> None:
+    """Nothing of this is TCP."""
+    a, b = socket.socketpair()
+    a.sendall(b"unix")
+    b.recv(10)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.bind(("127.0.0.1", 0))
+        one.sendto(b"udp", one.getsockname())
+        one.recv(10)
+    out, into = os.pipe()
+    os.write(into, b"pipe")
+    os.read(out, 10)
+    with open(os.devnull, "wb") as file:
+        file.write(b"file")
+
+
+# -- io_uring, without its library
+
+
+def ring_send(sock: Sock, data: bytes) -> int:
+    """One IORING_OP_SEND, waited for; its result."""
+    import mmap
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    parameters = ctypes.create_string_buffer(120)
+    descriptor = libc.syscall(425, 2, parameters)
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), "io_uring_setup")
+    words = struct.unpack_from("30I", parameters.raw)
+    entries, completions = words[0], words[1]
+    submission, completion = words[10:20], words[20:30]
+    size = max(submission[6] + 4 * entries, completion[5] + 16 * completions)
+    rings = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED, offset=0)
+    requests = mmap.mmap(descriptor, 64 * entries, flags=mmap.MAP_SHARED, offset=0x10000000)
+    buffer = ctypes.create_string_buffer(data, len(data))
+    request = struct.pack("<BBHiQQII", 26, 0, 0, sock.fileno(), 0, ctypes.addressof(buffer), len(data), 0)
+    requests[: len(request)] = request
+    struct.pack_into("I", rings, submission[6], 0)
+    struct.pack_into("I", rings, submission[1], 1)
+    libc.syscall(426, descriptor, 1, 1, 1, None, 0)
+    return int(struct.unpack_from("<Qi", rings, completion[5])[1])
+
+
+def by_ring() -> None:
+    with pair() as (a, b):
+        for hole in ("", "BYPASSED", "", "BYPASSED"):
+            data = marked(1000)
+            if hole:
+                sent(a, data, ring_send(a, data), hole)
+            else:
+                send_all(a, data)
+            receive_all(b, 1000)
+
+
+# -- what the tests themselves set off
+
+
+def waiting() -> None:
+    """Connections from before "ready", one of them with a reader that waits."""
+    a, b, thread, results = before
+    data = marked(700)
+    sent(b, data, b.send(data))
+    thread.join()
+    received(a, results[0])
+    exchange(a, b)
+
+
+def _wait_in_read() -> tuple[Sock, Sock, threading.Thread, list[bytes]]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    a = socket.create_connection(listening.getsockname())
+    b, _ = listening.accept()
+    a.sendall(b"early")
+    b.recv(10)
+    results: list[bytes] = []
+    thread = threading.Thread(target=lambda: results.append(a.recv(1000)))
+    thread.start()
+    return a, b, thread, results
+
+
+def killed() -> None:
+    """Dies in the middle of a read, with the connection open."""
+    with pair() as (a, b):
+        exchange(a, b)
+        write_log()
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        a.recv(1)
+
+
+def renamed() -> None:
+    ctypes.CDLL(None).prctl(15, b"wiretape-child", 0, 0, 0)
+    with pair() as (a, b):
+        exchange(a, b)
+
+
+def write_log() -> None:
+    with open(sys.argv[2], "wb") as file:
+        pickle.dump(
+            {
+                key: {name: (bytes(s.data), s.holes) for name, s in streams.items()}
+                for key, streams in log.items()
+            },
+            file,
+        )
+
+
+if __name__ == "__main__":
+    scenario = globals()[sys.argv[1]]
+    before = _wait_in_read() if scenario is waiting else None
+    print("ready", flush=True)
+    sys.stdin.readline()
+    scenario()
+    write_log()
+    print("done", flush=True)
+    sys.stdin.read()

@@ -1,0 +1,1 @@
+/* PAGE_SIZE comes with the command: arm64 kernels have pages of 4, 16 or 64 KiB. */
