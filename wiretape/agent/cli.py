@@ -142,7 +142,8 @@ def run(
         typer.Option("-i", "--interface", metavar="IFACE", help="Where to listen. Repeatable."),
     ] = None,
     source: Annotated[
-        Literal["auto", "packets"], typer.Option(help="Where exchanges are taken from.")
+        Literal["auto", "packets", "ebpf"],
+        typer.Option(help="Packets, or with eBPF what processes read from and write to sockets."),
     ] = "auto",
     port: Annotated[
         list[int] | None,
@@ -155,6 +156,18 @@ def run(
     filter_: Annotated[
         str | None,
         typer.Option("--filter", metavar="EXPR", help="As tcpdump has it; needs libpcap."),
+    ] = None,
+    pid: Annotated[
+        list[int] | None,
+        typer.Option(metavar="PID", help="eBPF: this process and its children. Repeatable."),
+    ] = None,
+    comm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="eBPF: processes of this name. Repeatable."),
+    ] = None,
+    cgroup: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="eBPF: processes of this cgroup (v2). Repeatable."),
     ] = None,
     netns: Annotated[
         str | None, typer.Option(metavar="NAME", help="Listen in this network namespace.")
@@ -215,6 +228,10 @@ def run(
         config = RunConfig(
             output=output,
             force=force,
+            source=_source(source, pid, comm, cgroup, interface, host, filter_, netns),
+            pids=tuple(pid or ()),
+            commands=tuple(comm or ()),
+            cgroups=tuple(cgroup or ()),
             interfaces=tuple(name for name in interface or () if name != "any"),
             ports=tuple(port or ()),
             hosts=tuple(map(ip_address, host or ())),
@@ -295,6 +312,28 @@ def doctor() -> None:
         _nobody_reads()
         raise typer.Exit(0) from None
     raise typer.Exit(code)
+
+
+def _source(
+    wanted: str,
+    pid: list[int] | None,
+    comm: list[str] | None,
+    cgroup: list[str] | None,
+    interface: list[str] | None,
+    host: list[str] | None,
+    expression: str | None,
+    netns: str | None,
+) -> str:
+    """What options ask for; "auto" is eBPF only for those that it alone has. Raises ValueError."""
+    of_ebpf = {"--pid": pid, "--comm": comm, "--cgroup": cgroup}
+    of_packets = {"-i": interface, "--host": host, "--filter": expression, "--netns": netns}
+    source = wanted
+    if wanted == "auto":
+        source = "ebpf" if any(of_ebpf.values()) else "packets"
+    for name, value in (of_packets if source == "ebpf" else of_ebpf).items():
+        if value:
+            raise ValueError(f"{name} is not for --source {source}")
+    return source
 
 
 def _given(parse: Callable[[str], int], text: str | None) -> int | None:

@@ -34,8 +34,14 @@ class RunConfig:
     output: str
     """Path of the recording; one that ends in "/" makes, or goes on with, a directory."""
     force: bool = False
+    source: str = "packets"
+    """Or "ebpf"."""
     interfaces: tuple[str, ...] = ()
     """None: all."""
+    pids: tuple[int, ...] = ()
+    """And what descends from them. These three are for eBPF."""
+    commands: tuple[str, ...] = ()
+    cgroups: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     hosts: tuple[IPv4Address | IPv6Address, ...] = ()
     expression: str | None = None

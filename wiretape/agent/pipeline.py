@@ -4,13 +4,13 @@ Finished records leave in the order of the packets that finished them, so a reco
 depend on the size of batches.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 
 from wiretape.agent.duplicates import Duplicates
 from wiretape.agent.ledger import Ledger, count
-from wiretape.agent.packets import Decoder, PacketBatch
+from wiretape.agent.packets import Decoder, PacketBatch, Segments
 from wiretape.agent.tcp.half import LOST, SNAPLEN
 from wiretape.agent.tcp.memory import Traffic
 from wiretape.agent.tcp.relief import Holder, relieve
@@ -119,6 +119,26 @@ class Pipeline:
         if copies is not None:
             ledger.duplicate_packets += int(copies.sum())
             segments = segments.only(~copies)
+        self._read_segments(segments)
+
+    def feed_segments(
+        self, segments: Segments, events: int, skipped: Mapping[str, int], dropped: int
+    ) -> list[Record]:
+        """Takes segments that were not made of packets, but of so many `events`, of which some were
+        `skipped`, by reason; the records that they finished."""
+        self._count_drops(dropped)
+        ledger = self._packet_ledger
+        self.packets += len(segments.packet)
+        ledger.packets += events
+        ledger.packets_decoded += events - sum(skipped.values())
+        for reason, amount in skipped.items():
+            count(ledger.packets_skipped, reason, amount)
+        if len(segments.packet):
+            self._read_segments(segments)
+        return in_order(*self.take())
+
+    def _read_segments(self, segments: Segments) -> None:
+        ledger = self._packet_ledger
         chosen = self._sample.choose(segments)
         if chosen is not None:
             taken, left_out = chosen

@@ -13,6 +13,7 @@ from types import FrameType
 
 from wiretape.agent.config import RunConfig
 from wiretape.agent.display import Display
+from wiretape.agent.feeding import Feed, PacketFeed, SocketFeed
 from wiretape.agent.outcome import FAILED, INTERRUPTED, UNPRIVILEGED, USAGE, Outcome
 from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.privileges import (
@@ -25,6 +26,7 @@ from wiretape.agent.privileges import (
     raise_permitted,
     write_refusal,
 )
+from wiretape.agent.sources import ebpf
 from wiretape.agent.sources.filter import Connection, Selection
 from wiretape.agent.sources.libpcap import FilterError
 from wiretape.agent.sources.live import LiveCapture
@@ -98,7 +100,7 @@ def run_capture(config: RunConfig, display: Display) -> Outcome:
     except PrivilegeError as error:
         display.say(str(error))
         outcome.exit_code = UNPRIVILEGED
-    except (FilterError, RingError, RecordingError, ValueError) as error:
+    except (FilterError, RingError, ebpf.EbpfError, RecordingError, ValueError) as error:
         display.say(str(error))
         outcome.exit_code = USAGE
     except OSError as error:
@@ -114,7 +116,7 @@ def run_capture(config: RunConfig, display: Display) -> Outcome:
 
 def _open_and_run(config: RunConfig, signals: Signals, outcome: Outcome, display: Display) -> None:
     account = _account(config)
-    with _listening(config) as capture:
+    with _opened(config) as feed:
         drop_to(account)
         with live_recording(
             config.output,
@@ -125,7 +127,7 @@ def _open_and_run(config: RunConfig, signals: Signals, outcome: Outcome, display
             max_disk_bytes=config.max_disk_bytes,
         ) as writer:
             outcome.recorded = True
-            run = _Run(config, capture, writer, display)
+            run = _Run(config, feed, writer, display)
             outcome.ledger = run.ledger
             try:
                 run.go(signals)
@@ -147,16 +149,35 @@ def _account(config: RunConfig) -> Account:
     return account
 
 
-def _listening(config: RunConfig) -> LiveCapture:
-    """Raises PrivilegeError, with the command that has the privilege; FilterError, RingError."""
+def _opened(config: RunConfig) -> Feed:
+    """The source. Raises PrivilegeError, with the command that has the privilege; FilterError,
+    RingError, EbpfError."""
+    if config.source == "ebpf":
+        return _hooked(config)
     needed = [Capability.NET_RAW, *([Capability.SYS_ADMIN] if config.netns else [])]
     try:
-        return LiveCapture(config.interfaces, _selection(config), config.expression, config.netns)
+        capture = LiveCapture(
+            config.interfaces, _selection(config), config.expression, config.netns
+        )
     except PermissionError:
         names = " and ".join(f"CAP_{each.name}" for each in needed)
         raise PrivilegeError(
             f"capturing packets needs {names}: {how_to_get(sys.argv, *needed)}"
         ) from None
+    return PacketFeed(capture, ", ".join(config.interfaces) or "all interfaces")
+
+
+def _hooked(config: RunConfig) -> Feed:
+    selection = ebpf.Selection(config.pids, config.commands, config.cgroups, config.ports)
+    try:
+        source = ebpf.EbpfSource(selection)
+    except ebpf.EbpfPermissionError as error:
+        needed = Capability.BPF, Capability.PERFMON
+        raise PrivilegeError(f"{error}: {how_to_get(sys.argv, *needed)}") from None
+    chosen = [
+        *(f"process {pid}" for pid in config.pids), *config.commands, *config.cgroups,
+    ]  # fmt: skip
+    return SocketFeed(source, "sockets of " + (", ".join(chosen) or "all processes"))
 
 
 def _selection(config: RunConfig) -> Selection:
@@ -181,22 +202,21 @@ def _shown_through() -> tuple[Connection, ...]:
 class _Run:
     """The loop, and what it does by the clock."""
 
-    def __init__(
-        self, config: RunConfig, capture: LiveCapture, writer: LiveWriter, display: Display
-    ) -> None:
+    def __init__(self, config: RunConfig, feed: Feed, writer: LiveWriter, display: Display) -> None:
         held = min(max(config.max_memory_bytes - _OWN_BYTES, 8 << 20), MAX_HELD_BYTES)
         self._config = config
-        self._capture = capture
+        self._feed = feed
         self._writer = writer
         self._display = display
         self._sample = Sample(config.sampled)
         self._pipeline = Pipeline(
-            "packets",
+            feed.source,
             config.max_content_bytes,
             config.services,
             sample=self._sample,
             traffic=Traffic(max_held_bytes=held),
         )
+        feed.prepare(self._pipeline)
         self.ledger = self._pipeline.ledger
         self._endpoints = Endpoints()
         self._started_ns = time.monotonic_ns()
@@ -221,10 +241,9 @@ class _Run:
             self._write_metrics()
         next_ns = {act: self._started_ns + every_ns for act, every_ns in due.items()}
         ends_ns = None if config.duration_ns is None else self._started_ns + config.duration_ns
-        where = ", ".join(config.interfaces) or "all interfaces"
-        self._display.say(f"capturing from {where} to {config.output}; Ctrl-C ends it")
+        self._display.say(f"capturing from {self._feed.where} to {config.output}; Ctrl-C ends it")
         while not signals.stopped():
-            self._capture.wait(signals.stopped)
+            self._feed.wait(signals.stopped)
             self._read()
             now_ns = time.monotonic_ns()
             self._writer.tick(now_ns)
@@ -237,9 +256,10 @@ class _Run:
                 self._writer.rotate()
             if ends_ns is not None and now_ns >= ends_ns:
                 break
-        self._capture.stop()
+        self._feed.stop()
         self._read()
-        self._write(self._pipeline.close(self._capture.dropped()))
+        self._look()
+        self._write(self._pipeline.close(self._feed.dropped()))
         if config.metrics is not None:
             self._write_metrics()
         for service in sorted(self._pipeline.unseen_services):
@@ -247,10 +267,10 @@ class _Run:
 
     def _read(self) -> None:
         """All that is ready now; of fewer connections where the kernel drops again and again."""
-        pipeline, capture = self._pipeline, self._capture
+        pipeline = self._pipeline
         drops = pipeline.drops
-        for batch, dropped in capture.batches(lambda: pipeline.packets):
-            self._write(pipeline.feed(batch, dropped))
+        for records in self._feed.read(pipeline):
+            self._write(records)
         now_ns = time.monotonic_ns()
         lossy_ns = self._lossy_ns
         if pipeline.drops > drops:
@@ -282,7 +302,7 @@ class _Run:
     # -- by the clock
 
     def _look(self) -> None:
-        for change in self._capture.changes():
+        for change in self._feed.changes():
             self._display.say(change)
 
     def _collect(self) -> None:

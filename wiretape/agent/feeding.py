@@ -1,0 +1,125 @@
+"""The sources of a live run as its loop sees them: something to wait for, and then records."""
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Protocol, Self
+
+from wiretape.agent.pipeline import Pipeline
+from wiretape.agent.sources.ebpf import EbpfSource, Kind, Notice
+from wiretape.agent.sources.ebpf.segments import LOST, MISSING, SegmentMaker
+from wiretape.agent.sources.live import LiveCapture
+from wiretape.exchange.records import Record
+
+
+class Feed(Protocol):
+    """A context. `stop` takes no more; what came before it is then there to be read."""
+
+    source: str
+    """What exchanges say that they were taken from."""
+    where: str
+    """For people."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def prepare(self, pipeline: Pipeline) -> None:
+        """Tells the pipeline what it is fed with."""
+
+    def wait(self, stopped: Callable[[], bool]) -> None: ...
+
+    def read(self, pipeline: Pipeline) -> Iterator[list[Record]]:
+        """What is ready now."""
+
+    def changes(self) -> list[str]:
+        """What is to be told, in lines; asked once a second."""
+
+    def dropped(self) -> int:
+        """What the kernel could not hand over, since this was last asked."""
+
+    def stop(self) -> None: ...
+
+
+class PacketFeed:
+    """Packets of interfaces."""
+
+    source = "packets"
+
+    def __init__(self, capture: LiveCapture, where: str) -> None:
+        self._capture = capture
+        self.where = where
+        self.wait = capture.wait
+        self.changes = capture.changes
+        self.dropped = capture.dropped
+        self.stop = capture.stop
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._capture.__exit__()
+
+    def prepare(self, pipeline: Pipeline) -> None:
+        pass
+
+    def read(self, pipeline: Pipeline) -> Iterator[list[Record]]:
+        for batch, dropped in self._capture.batches(lambda: pipeline.packets):
+            yield pipeline.feed(batch, dropped)
+
+
+class SocketFeed:
+    """What the system calls of processes moved through their sockets."""
+
+    source = "ebpf"
+
+    def __init__(self, source: EbpfSource, where: str) -> None:
+        self._source = source
+        self.where = where
+        self.wait = source.wait
+        self.stop = source.stop
+        self._maker = SegmentMaker()
+        self._lost = 0
+        self._notices: set[tuple[Notice, int]] = set()
+        self._told: set[tuple[Notice, int]] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._source.__exit__()
+
+    def prepare(self, pipeline: Pipeline) -> None:
+        pipeline.lost, pipeline.missing = LOST, MISSING
+
+    def read(self, pipeline: Pipeline) -> Iterator[list[Record]]:
+        for batch in self._source.batches():
+            unknown = self._maker.unknown_events
+            segments = self._maker.segments(batch, self._source.connections, pipeline.packets)
+            skipped = {"unknown_socket": self._maker.unknown_events - unknown}
+            notices = batch.kind == Kind.NOTICE
+            if notices.any():
+                skipped["notice"] = int(notices.sum())
+                told = zip(batch.reason[notices], batch.process[notices], strict=True)
+                self._notices |= {(Notice(reason), int(pid)) for reason, pid in told}
+            skipped = {reason: events for reason, events in skipped.items() if events}
+            yield pipeline.feed_segments(segments, len(batch), skipped, self.dropped())
+
+    def changes(self) -> list[str]:
+        new = sorted(self._notices - self._told)
+        self._told |= self._notices
+        return [_NOTICES[notice].format(pid) for notice, pid in new]
+
+    def dropped(self) -> int:
+        lost, self._lost = self._lost, self._source.losses.events
+        return self._lost - lost
+
+
+_NOTICES = {
+    Notice.USES_IO_URING: "process {} uses io_uring: what passes so is not seen",
+    Notice.IS_32_BIT: "process {} is a 32-bit one: its calls are not seen",
+}
