@@ -70,7 +70,12 @@ class PacketRing:
         """Raises PermissionError where the process may not, RingError where it cannot be."""
         blocks = max(ring_bytes // BLOCK_BYTES, 4)
         # Protocol 0: nothing is captured until the filter stands and `bind` says so.
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        try:
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        except PermissionError:
+            raise
+        except OSError as error:
+            raise RingError(f"no packet socket: {error.strerror}") from error
         try:
             self.socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
             request = struct.pack(
