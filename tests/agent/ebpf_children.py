@@ -425,9 +425,10 @@ def ipv6() -> None:
 
 def both_families() -> None:
     """An IPv6 socket that hears IPv4."""
-    with socket.create_server(
-        ("::", 0), family=socket.AF_INET6, dualstack_ipv6=True
-    ) as listening, socket.create_connection(("127.0.0.1", listening.getsockname()[1])) as a:
+    with (
+        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listening,
+        socket.create_connection(("127.0.0.1", listening.getsockname()[1])) as a,
+    ):
         b, _ = listening.accept()
         with b:
             exchange(a, b)
@@ -468,7 +469,9 @@ def ring_send(sock: Sock, data: bytes) -> int:
     rings = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED, offset=0)
     requests = mmap.mmap(descriptor, 64 * entries, flags=mmap.MAP_SHARED, offset=0x10000000)
     buffer = ctypes.create_string_buffer(data, len(data))
-    request = struct.pack("<BBHiQQII", 26, 0, 0, sock.fileno(), 0, ctypes.addressof(buffer), len(data), 0)
+    request = struct.pack(
+        "<BBHiQQII", 26, 0, 0, sock.fileno(), 0, ctypes.addressof(buffer), len(data), 0
+    )
     requests[: len(request)] = request
     struct.pack_into("I", rings, submission[6], 0)
     struct.pack_into("I", rings, submission[1], 1)

@@ -302,8 +302,6 @@ def test_without_privilege_it_says_what_is_missing() -> None:
     script = "import os, sys; sys.path[:] = sys.path\n" + PROBE.replace(
         "with EbpfSource", "os.setresuid(65534, 65534, 65534)\nwith EbpfSource"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", script], input=b"", capture_output=True, timeout=60
-    )
+    ran = subprocess.run([sys.executable, "-c", script], input=b"", capture_output=True, timeout=60)
     assert b"EbpfPermissionError: " in ran.stderr
     assert b"CAP_BPF" in ran.stderr

@@ -1,0 +1,102 @@
+"""README's way from a running service to a verdict, with eBPF: nothing of the service is touched."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOP = ROOT / "examples" / "shop"
+BIN = Path(sys.executable).parent
+
+
+@contextmanager
+def started(*command: str | Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
+        list(map(str, command)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **env},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def until_it_listens(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"nothing listens on {port}"
+            time.sleep(0.05)
+
+
+def replayed(
+    recording: Path, ports: dict[str, int], *build: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            BIN / "replay", "run", recording, "--target", "http://127.0.0.1:{port}",
+            "--env", f"INVENTORY_URL=http://{{mock:127.0.0.1:{ports['inventory']}}}",
+            "--env", f"PAYMENTS_URL=http://{{mock:127.0.0.1:{ports['payments']}}}",
+            "--", sys.executable, SHOP / "shop.py", "--port", "{port}", *build,
+        ],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.privileged
+def test_a_service_is_recorded_by_its_name_and_judged(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("needs root: eBPF")
+    # A process is named as the file that was started.
+    service = tmp_path / "my-service"
+    service.symlink_to(sys.executable)
+    recording = tmp_path / "rec.mcap"
+    ports = {part: free_port() for part in ("shop", "inventory", "payments")}
+    with ExitStack() as stack:
+        for part in ("inventory", "payments"):
+            script = SHOP / f"{part}.py"
+            stack.enter_context(started(sys.executable, script, "--port", str(ports[part])))
+        urls = {f"{p.upper()}_URL": f"http://127.0.0.1:{ports[p]}" for p in ports if p != "shop"}
+        stack.enter_context(
+            started(service, SHOP / "shop.py", "--port", str(ports["shop"]), **urls)
+        )
+        for port in ports.values():
+            until_it_listens(port)
+        agent = stack.enter_context(
+            started(BIN / "capture-agent", "run", "--comm", "my-service", "-o", recording)
+        )
+        assert agent.stderr is not None
+        first = agent.stderr.readline().decode()
+        if "python3-bpfcc" in first:
+            pytest.skip(first.strip())
+        assert "capturing from sockets of my-service" in first
+        client = [sys.executable, SHOP / "client.py", f"http://127.0.0.1:{ports['shop']}"]
+        subprocess.run(client, check=True, capture_output=True, timeout=60)
+        agent.send_signal(signal.SIGTERM)
+        assert agent.wait(20) == 0
+    passed = replayed(recording, ports)
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    assert passed.stdout.startswith("PASS  44 exchanges compared, none differs · 45 upstream calls")
+    failed = replayed(recording, ports, "--fault", "wrong-total")
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    assert "$.total_cents  expected 6129, actual 5480" in failed.stdout
