@@ -1,4 +1,4 @@
-"""README's way from a running service to a verdict, with eBPF: nothing of the service is touched."""
+"""README's way from a running service to a verdict, with eBPF; the service is not touched."""
 
 import os
 import signal
