@@ -32,6 +32,7 @@ struct call {
 	u32 start; /* the sequence number then */
 	s16 number;
 	u8 direction;
+	u8 is_plain;  /* has_sequence */
 	u8 has_start;
 };
 
@@ -101,11 +102,13 @@ INLINE void tell_opened(u64 sock, struct connection *connection)
 INLINE struct connection *connection_of(u64 sock, u8 role)
 {
 	struct connection *known = connections.lookup(&sock);
+
+	if (known)
+		return known;
 	int processor = bpf_get_smp_processor_id();
 	u64 *number = numbering.lookup(&processor);
-
-	if (known || !number)
-		return known;
+	if (!number)
+		return NULL;
 	struct connection connection = {
 		.role = role,
 		.is_ignored = !is_port_chosen(sock),
@@ -132,7 +135,7 @@ INLINE void set_bases(struct call *call, struct connection *connection, u64 leng
 {
 	u8 state = read_u8(call->sock + AT_SOCK_STATE);
 
-	if (!has_sequence(call->sock) || state == TCP_CLOSE)
+	if (!call->is_plain || state == TCP_CLOSE)
 		return;
 	if (length && call->has_start)
 		set_base(connection, call->direction & 1, call->start);
@@ -478,7 +481,7 @@ INLINE int transferred(struct connection *connection, struct call *call,
 
 	if (!draft)
 		return 0;
-	if (has_sequence(call->sock)) {
+	if (call->is_plain) {
 		u32 end = sequence(call->sock, direction);
 
 		if (direction == RECEIVED && call->has_start &&
