@@ -8,6 +8,7 @@ It says "ready", waits for a line, does the scenario, says "done", and ends with
 import ctypes
 import os
 import pickle
+import resource
 import signal
 import socket
 import struct
@@ -15,11 +16,13 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
+from pathlib import Path
+
+from ebpf_raw_calls import MSG_WAITFORONE, many, ring_send
 
 Sock = socket.socket
-MSG_WAITFORONE = 0x10000
 _numbers = count()
 _lock = threading.Lock()
 
@@ -159,29 +162,12 @@ def messages() -> None:
                 left -= len(received(b, data))
 
 
-class _Piece(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _Message(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint),
-        ("pieces", ctypes.POINTER(_Piece)),
-        ("count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_size_t),
-        ("length", ctypes.c_uint),
-    )
-
-
 def many_messages() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     with pair() as (a, b):
         for sizes in ([[10]], [[5, 6], [7], [8, 9, 10]], [[100]] * 50):
             data = [[marked(size) for size in message] for message in sizes]
-            vector, keep = _many(data)
+            vector, keep = many(data)
             n = libc.sendmmsg(a.fileno(), vector, len(data), 0)
             assert n == len(data)
             whole = b"".join(b"".join(message) for message in data)
@@ -189,7 +175,7 @@ def many_messages() -> None:
             left = len(whole)
             while left:
                 room = [[bytes(4), bytes(9)] for _ in range(20)]
-                vector, keep = _many(room)
+                vector, keep = many(room)
                 n = libc.recvmmsg(b.fileno(), vector, len(room), MSG_WAITFORONE, None)
                 assert n > 0, os.strerror(ctypes.get_errno())
                 for k in range(n):
@@ -197,20 +183,8 @@ def many_messages() -> None:
                     left -= len(received(b, text))
 
 
-def _many(data: list[list[bytes]]) -> tuple[ctypes.Array, list]:
-    vector, keep = (_Message * len(data))(), []
-    for n, message in enumerate(data):
-        buffers = [(ctypes.c_char * len(piece)).from_buffer_copy(piece) for piece in message]
-        pieces = (_Piece * len(message))(
-            *[_Piece(ctypes.addressof(buffer), len(buffer)) for buffer in buffers]
-        )
-        vector[n].pieces, vector[n].count = pieces, len(message)
-        keep.append(buffers)
-    return vector, keep
-
-
 def sendfile() -> None:
-    with pair() as (a, b), open(sys.executable, "rb") as file:
+    with pair() as (a, b), Path(sys.executable).open("rb") as file:
         data = file.read(100_000)
         send_all(a, b"before")
         sent(a, data, os.sendfile(a.fileno(), file.fileno(), 0, 100_000), "SENDFILE")
@@ -374,6 +348,40 @@ def one_call() -> None:
         assert len(log[ports(a)]["sent"].data) == len(data)
 
 
+def interleaved() -> None:
+    """Two threads write to one socket, in an order that only its reader knows."""
+    with pair() as (a, b):
+
+        def work() -> None:
+            for _ in range(400):
+                data = marked(3000)
+                assert a.send(data) == len(data)
+
+        writers = threading.Thread(target=together, args=(2, work))
+        writers.start()
+        receive_all(b, 2 * 400 * 3000)
+        writers.join()
+        log[ports(a)]["sent"].data += log[ports(b)]["received"].data
+
+
+def crowd() -> None:
+    """5,000 connections at once."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20_000, 20_000))
+    with ExitStack() as stack, socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+        pairs = []
+        for _ in range(5000):
+            a = stack.enter_context(socket.create_connection(listening.getsockname()))
+            b = stack.enter_context(listening.accept()[0])
+            pairs.append((a, b))
+        for a, b in pairs:
+            send_all(a, marked(100))
+        for a, b in reversed(pairs):
+            receive_all(b, 100)
+            send_all(b, marked(200))
+        for a, _ in pairs:
+            receive_all(a, 200)
+
+
 # -- ends
 
 
@@ -405,10 +413,8 @@ def refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with socket.socket() as a:
-        try:
+        with suppress(ConnectionRefusedError):
             a.connect(("127.0.0.1", port))
-        except ConnectionRefusedError:
-            pass
         with socket.create_server(("127.0.0.1", port)) as listening:
             a.setblocking(False)
             a.connect_ex(listening.getsockname())
@@ -425,9 +431,10 @@ def ipv6() -> None:
 
 def both_families() -> None:
     """An IPv6 socket that hears IPv4."""
-    with socket.create_server(
-        ("::", 0), family=socket.AF_INET6, dualstack_ipv6=True
-    ) as listening, socket.create_connection(("127.0.0.1", listening.getsockname()[1])) as a:
+    with (
+        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listening,
+        socket.create_connection(("127.0.0.1", listening.getsockname()[1])) as a,
+    ):
         b, _ = listening.accept()
         with b:
             exchange(a, b)
@@ -445,35 +452,8 @@ def other_kinds() -> None:
     out, into = os.pipe()
     os.write(into, b"pipe")
     os.read(out, 10)
-    with open(os.devnull, "wb") as file:
+    with Path(os.devnull).open("wb") as file:
         file.write(b"file")
-
-
-# -- io_uring, without its library
-
-
-def ring_send(sock: Sock, data: bytes) -> int:
-    """One IORING_OP_SEND, waited for; its result."""
-    import mmap
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    parameters = ctypes.create_string_buffer(120)
-    descriptor = libc.syscall(425, 2, parameters)
-    if descriptor < 0:
-        raise OSError(ctypes.get_errno(), "io_uring_setup")
-    words = struct.unpack_from("30I", parameters.raw)
-    entries, completions = words[0], words[1]
-    submission, completion = words[10:20], words[20:30]
-    size = max(submission[6] + 4 * entries, completion[5] + 16 * completions)
-    rings = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED, offset=0)
-    requests = mmap.mmap(descriptor, 64 * entries, flags=mmap.MAP_SHARED, offset=0x10000000)
-    buffer = ctypes.create_string_buffer(data, len(data))
-    request = struct.pack("<BBHiQQII", 26, 0, 0, sock.fileno(), 0, ctypes.addressof(buffer), len(data), 0)
-    requests[: len(request)] = request
-    struct.pack_into("I", rings, submission[6], 0)
-    struct.pack_into("I", rings, submission[1], 1)
-    libc.syscall(426, descriptor, 1, 1, 1, None, 0)
-    return int(struct.unpack_from("<Qi", rings, completion[5])[1])
 
 
 def by_ring() -> None:
@@ -528,7 +508,7 @@ def renamed() -> None:
 
 
 def write_log() -> None:
-    with open(sys.argv[2], "wb") as file:
+    with Path(sys.argv[2]).open("wb") as file:
         pickle.dump(
             {
                 key: {name: (bytes(s.data), s.holes) for name, s in streams.items()}

@@ -20,7 +20,9 @@ def _bpf(command: int, attributes: bytes) -> int:
     if number is None:
         raise OSError(38, f"no eBPF on {platform.machine()}")
     buffer = ctypes.create_string_buffer(attributes, 128)
-    result = _libc.syscall(ctypes.c_long(number), ctypes.c_long(command), buffer, ctypes.c_long(128))
+    result = _libc.syscall(
+        ctypes.c_long(number), ctypes.c_long(command), buffer, ctypes.c_long(128)
+    )
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))

@@ -4,6 +4,7 @@ import json
 import mmap
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -60,7 +61,7 @@ _PLACES_OF = {
 
 
 class EbpfError(Exception):
-    """eBPF capture cannot be: one line with what would help, then what the kernel said, if it did."""
+    """No eBPF capture: one line with what would help, then what the kernel said, if it did."""
 
 
 class EbpfPermissionError(EbpfError):
@@ -156,8 +157,8 @@ def _with(line: str, said: str) -> str:
 
 
 def _version_code() -> int:
-    major, minor = (int(part) for part in os.uname().release.split(".")[:2])
-    return (major << 16) + (minor << 8)
+    numbers = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return (int(numbers[1]) << 16) + (int(numbers[2]) << 8) if numbers else 0
 
 
 def possible_processors() -> int:
