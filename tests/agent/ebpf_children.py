@@ -260,18 +260,20 @@ def one_call() -> None:
 
 
 def interleaved() -> None:
-    """Two threads write to one socket, in an order that only its reader knows."""
+    """Two processes write to one socket, in an order that only its reader knows."""
     with pair() as (a, b):
-
-        def work() -> None:
-            for _ in range(400):
-                data = marked(3000)
-                assert a.send(data) == len(data)
-
-        writers = threading.Thread(target=together, args=(2, work))
-        writers.start()
-        receive_all(b, 2 * 400 * 3000)
-        writers.join()
+        writers = []
+        for _ in range(2):
+            pieces = [marked(size) for size in (3000, 400_000) * 20]
+            writer = os.fork()
+            if not writer:
+                for piece in pieces:
+                    assert os.write(a.fileno(), piece) == len(piece)
+                os._exit(0)
+            writers.append(writer)
+        receive_all(b, 2 * 20 * 403_000)
+        for writer in writers:
+            assert os.waitpid(writer, 0)[1] == 0
         log[ports(a)]["sent"].data += log[ports(b)]["received"].data
 
 

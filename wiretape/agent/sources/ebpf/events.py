@@ -50,7 +50,7 @@ class HoleReason(IntEnum):
     BYPASSED = 3
     """They passed by none of the system calls that are looked at: by io_uring, say."""
     INTERLEAVED = 4
-    """Several calls read or wrote them at the same time, in an order that cannot be told."""
+    """Several calls read or wrote at the same time: which bytes are whose cannot be told."""
 
 
 class Notice(IntEnum):
@@ -93,9 +93,10 @@ class Opened(NamedTuple):
 class EventBatch:
     """Events in the order of the ring, as parallel columns; in place, good until `release`.
 
-    The position of DATA and HOLE counts from where the connection was first seen, per direction,
-    and never goes back. A position beyond the end of what came before is a loss of the ring, of
-    just so many bytes, and so is a total of CLOSED; for all other reasons there is a HOLE.
+    The position of DATA and HOLE counts from where the connection was first seen, per direction. A
+    position beyond the end of what came before is a loss of the ring, of just so many bytes, and so
+    is a total of CLOSED; for all other reasons there is a HOLE. Only where several calls passed
+    bytes of one direction at the same time, a position may go back: what overlaps does not count.
     """
 
     buffer: U8

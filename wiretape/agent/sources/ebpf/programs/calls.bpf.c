@@ -201,6 +201,11 @@ int sys_exit(struct bpf_raw_tracepoint_args *context)
 	if (!connection->is_told) {
 		set_bases(&call, connection, length);
 		tell_opened(call.sock, connection);
+		if (!connection->is_told) {
+			connection->passed[call.direction & 1] += length;
+			count(LOST_BYTES, length);
+			return 0;
+		}
 	}
 	if (has_bytes && transferred(connection, &call, &arguments, result, length))
 		continuations.call(context, 0);

@@ -14,7 +14,7 @@ struct connection {
 	u8 ended[2];   /* ENDED was told */
 	u8 has_fin[2]; /* the stream's end was read, or written: it has a sequence number too */
 	u8 role;
-	u8 is_told;    /* OPENED found room */
+	u8 is_told;    /* OPENED found room; before, nothing else is told */
 	u8 is_ignored; /* its ports are not among those chosen */
 };
 
@@ -159,7 +159,7 @@ INLINE void tell_ended(struct connection *connection, u8 direction, u32 error)
 {
 	struct event event;
 
-	if (connection->is_ignored || connection->ended[direction])
+	if (!connection->is_told || connection->ended[direction])
 		return;
 	connection->ended[direction] = 1;
 	begin(&event, ENDED, connection->number);
@@ -194,7 +194,7 @@ INLINE void tell_closed(u64 sock, struct connection *connection)
 		struct closed closed;
 	} news = {};
 
-	if (!connection->is_ignored) {
+	if (connection->is_told) {
 		if (has_sequence(sock)) {
 			tell_bypassed(sock, connection, RECEIVED);
 			tell_bypassed(sock, connection, SENT);

@@ -268,8 +268,12 @@ INLINE int transferred(struct connection *connection, struct call *call,
 		}
 		return 0;
 	}
-	if (position > passed)
-		tell_hole(&draft->event, position - passed, BYPASSED);
+	if (position > passed) {
+		/* By a ring, or by a call that has ended, and has not been told of yet. */
+		u8 reason = uses_io_uring() ? BYPASSED : INTERLEAVED;
+
+		tell_hole(&draft->event, position - passed, reason);
+	}
 	draft->event.position = position;
 	connection->passed[direction] = position + length;
 	draft->left = length;
