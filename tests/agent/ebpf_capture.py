@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from live_agent import PATIENCE_S, until
+from live_agent import PATIENCE_S
 
 from wiretape.agent.sources.ebpf import (
     RECEIVED,
@@ -26,19 +26,25 @@ Logged = dict[tuple[int, int], dict[str, tuple[bytes, list[tuple[int, int, str]]
 
 
 class Stream:
-    def __init__(self) -> None:
+    def __init__(self, in_parallel: bool) -> None:
+        self.in_parallel = in_parallel
+        """Several write at the same time."""
         self.data = bytearray()
         self.holes: list[tuple[int, int, str]] = []
         self.error: int | None = None
         """0: it ended in order."""
 
     def add(self, position: int, length: int, payload: bytes | None, reason: str) -> None:
-        assert position >= len(self.data), "bytes come twice"
+        back = len(self.data) - position
+        if back > 0:
+            assert self.in_parallel, "bytes come twice"
+            position, length = position + back, max(length - back, 0)
+            payload = None if payload is None else payload[back:]
         if position > len(self.data):
             self._hole(position - len(self.data), "RING_LOST")
-        if payload is None:
+        if payload is None and length:
             self._hole(length, reason)
-        else:
+        elif payload is not None:
             assert len(payload) == length
             self.data += payload
 
@@ -52,7 +58,10 @@ class Capture:
 
     def __init__(self, source: EbpfSource) -> None:
         self.source = source
-        self.streams: dict[int, tuple[Stream, Stream]] = defaultdict(lambda: (Stream(), Stream()))
+        self.in_parallel = False
+        self.streams: dict[int, tuple[Stream, Stream]] = defaultdict(
+            lambda: (Stream(self.in_parallel), Stream(self.in_parallel))
+        )
         self.connections: dict[int, SocketConnection] = {}
         self.closed: set[int] = set()
         self.notices: list[tuple[int, int]] = []
@@ -107,7 +116,7 @@ class Capture:
             for name, direction in (("sent", SENT), ("received", RECEIVED)):
                 data, holes = streams[name]
                 seen = self.streams[number][direction]
-                assert seen.holes == holes, f"{ports} {name}: {seen.holes} {len(seen.data)}"
+                assert seen.holes == holes, f"{ports} {name}"
                 wanted = bytearray(data)
                 for position, length, _ in holes:
                     wanted[position : position + length] = bytes(length)
@@ -151,7 +160,8 @@ class Child:
         return logged
 
     def end(self) -> None:
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait(PATIENCE_S)
@@ -178,6 +188,3 @@ def settled(capture: Capture) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not over() and time.monotonic() < deadline:
         time.sleep(0.02)
-
-
-__all__ = ["Capture", "Child", "Logged", "Stream", "child", "settled", "until"]

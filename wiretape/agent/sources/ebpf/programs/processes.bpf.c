@@ -96,6 +96,13 @@ INLINE void notice(u8 reason)
 		noticed.update(&key, &yes);
 }
 
+INLINE int uses_io_uring(void)
+{
+	u64 key = notice_key(bpf_get_current_pid_tgid() >> 32, USES_IO_URING);
+
+	return noticed.lookup(&key) != NULL;
+}
+
 /* The process of this number is another one. */
 INLINE void forget_notices(u32 process)
 {
