@@ -26,7 +26,7 @@ NAMES = [
     "eBPF",
     "tracefs",
     "bcc",
-    "kernel headers",
+    "kernel types",
     "cgroup v2",
     "user namespaces",
 ]
@@ -35,7 +35,7 @@ HOST = {
     "proc/filesystems": "nodev\tsysfs\nnodev\ttracefs\n\text4\n",
     "proc/self/mounts": "tracefs /sys/kernel/tracing tracefs rw 0 0\n"
     "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n",
-    "usr/include/linux/bpf.h": "",
+    "sys/kernel/btf/vmlinux": "",
     "usr/lib/python3/dist-packages/bcc/__init__.py": "",
     "usr/lib/x86_64-linux-gnu/libbcc.so.0": "",
 }
@@ -136,7 +136,7 @@ def test_what_decides_is_whether_a_source_works(checks: list[Check], can: bool) 
     assert can_capture(checks) is can
 
 
-FILE_CHECKS = ("memory", "tracefs", "bcc", "kernel headers", "cgroup v2")
+FILE_CHECKS = ("memory", "tracefs", "bcc", "kernel types", "cgroup v2")
 
 
 def test_a_host_that_has_all(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_host_that_has_all(tmp_path: Path) -> None:
         "memory": ("ok", "2.0 GiB available"),
         "tracefs": ("ok", "/sys/kernel/tracing"),
         "bcc": ("ok", f"{root}/usr/lib/python3/dist-packages/bcc"),
-        "kernel headers": ("ok", f"{root}/usr/include/linux/bpf.h"),
+        "kernel types": ("ok", f"{root}/sys/kernel/btf/vmlinux"),
         "cgroup v2": ("ok", "/sys/fs/cgroup"),
     }
 
@@ -175,7 +175,7 @@ def test_a_host_that_has_all(tmp_path: Path) -> None:
         ("cgroup v2", "proc/self/mounts", None, "unknown: No such file", ""),
         ("bcc", "usr/lib/python3/dist-packages/bcc/__init__.py", None, "missing", "python3-bpfcc"),
         ("bcc", "usr/lib/x86_64-linux-gnu/libbcc.so.0", None, "its library is", "python3-bpfcc"),
-        ("kernel headers", "usr/include/linux/bpf.h", None, "missing", "linux-libc-dev"),
+        ("kernel types", "sys/kernel/btf/vmlinux", None, "missing", "CONFIG_DEBUG_INFO_BTF"),
     ],
 )
 def test_what_a_host_lacks_is_a_note(
@@ -207,8 +207,9 @@ def test_where_there_is_no_apt_the_package_is_described(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    told = check("kernel headers", host(tmp_path, **{"usr/include/linux/bpf.h": None}))
-    assert told.fix == "install the kernel's headers with this system's package manager"
+    missing = "usr/lib/python3/dist-packages/bcc/__init__.py"
+    told = check("bcc", host(tmp_path, **{missing: None}))
+    assert told.fix == "install bcc for Python with this system's package manager"
 
 
 def test_a_host_that_shows_nothing_is_no_failure(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def examine(root: Path = Path("/")) -> Iterator[Check]:
         ("eBPF", _ebpf),
         ("tracefs", _tracefs),
         ("bcc", _bcc),
-        ("kernel headers", _headers),
+        ("kernel types", _types),
         ("cgroup v2", _cgroup),
         ("user namespaces", _user_namespaces),
     )
@@ -244,11 +244,12 @@ def _bcc(name: str, root: Path) -> Check:
     return Check(name, State.NOTE, found, _install("python3-bpfcc", "bcc for Python"))
 
 
-def _headers(name: str, root: Path) -> Check:
-    header = root / "usr/include/linux/bpf.h"
-    if header.exists():
-        return Check(name, State.OK, f"{header}")
-    return Check(name, State.NOTE, "missing", _install("linux-libc-dev", "the kernel's headers"))
+def _types(name: str, root: Path) -> Check:
+    """What tells where the kernel keeps its sockets, in the place of headers."""
+    types = root / "sys/kernel/btf/vmlinux"
+    if types.exists():
+        return Check(name, State.OK, f"{types}")
+    return Check(name, State.NOTE, "missing", "a kernel with CONFIG_DEBUG_INFO_BTF")
 
 
 def _cgroup(name: str, root: Path) -> Check:
