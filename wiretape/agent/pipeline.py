@@ -99,6 +99,11 @@ class Pipeline:
     def open_connections(self) -> int:
         return self._table.open_connections
 
+    def elapse(self, now_ns: int) -> list[Record]:
+        """Nothing came until now, by the clock of the batches."""
+        self._table.elapse(now_ns)
+        return in_order(*self.take())
+
     def shed(self) -> list[Record]:
         """There is more to do than can be done: lets go of half of the connections, whole."""
         self._sample.narrow()

@@ -94,7 +94,8 @@ class Connection:
 
     __slots__ = (
         "_conversation", "_drops_before", "_endpoints", "_finder", "_hole_bytes", "_how", "_ids",
-        "_message_bytes", "_sink", "client", "closed", "conflicted", "due_ns", "forget_ns",
+        "_message_bytes", "_sink", "client", "closed", "conflicted", "due_ns",
+        "due_serial", "forget_ns",
         "halves", "last_ns", "midstream", "opened_at_ns", "opened_packet", "ordinal", "reset_ns",
         "undecoded",
     )  # fmt: skip
@@ -121,6 +122,8 @@ class Connection:
         self.forget_ns = NEVER
         self.due_ns = NEVER
         """When the pipeline will look at it next."""
+        self.due_serial = 0
+        """Which of all looks that is."""
         self._how = _OPEN
         self._drops_before = sink.drops_before
         self._conversation: HttpConversation | None = None

@@ -6,7 +6,7 @@ the same half-connections. Both lanes deliver the same bytes; `fast=False` turns
 """
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,8 @@ from wiretape.agent.tcp.whole import Closed, read_whole_connection
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
 MAX_ENDPOINTS = 1 << 12
+_STALE = 1 << 12
+"""So many entries of the timers' heap may be stale, beside as many as there are connections."""
 
 _MODULUS = 1 << 32
 _REPLACED, _EVICTED = int(pb.ConnectionEnd.REPLACED), int(pb.ConnectionEnd.EVICTED)
@@ -64,8 +66,8 @@ class ConnectionTable:
         self._closed: dict[bytes, Closed] = {}
         """Connections that were read whole and are remembered for late segments."""
         self._endpoints: dict[bytes, Endpoints] = {}
-        self._due: list[tuple[int, int, bytes, Connection | Closed]] = []
-        """A heap of when to look at which connection; entries may be stale."""
+        self._due: list[tuple[int, int, bytes]] = []
+        """A heap of when to look at which connection; entries may be stale (`_at`), most are not."""
         self._serial = 0
         self._clock = 0
         self._last_packet = 0
@@ -118,6 +120,13 @@ class ConnectionTable:
             self._schedule(key, connection)
             touched.append(connection)
         return touched
+
+    def elapse(self, now_ns: int) -> None:
+        """Time went by without a segment, as a clock beside the packets told."""
+        if now_ns > self._clock:
+            self._clock = now_ns
+            moment = np.array([now_ns]), np.array([self._last_packet])
+            self._run_timers(Shown(*moment))
 
     def close(self) -> None:
         """The capture is over: closes every connection, in the order in which they came."""
@@ -201,7 +210,7 @@ class ConnectionTable:
         ledger.message_bytes += size
         self._closed[key] = read
         self._serial += 1
-        heappush(self._due, (read.forget_ns, self._serial, key, read))
+        self._push(read.forget_ns, key)
         return True
 
     def _revive(self, key: bytes) -> Connection:
@@ -317,20 +326,34 @@ class ConnectionTable:
     def _schedule(self, key: bytes, connection: Connection) -> None:
         due = connection.next_due_ns()
         if due < connection.due_ns:
-            connection.due_ns = due
             self._serial += 1
-            heappush(self._due, (due, self._serial, key, connection))
+            connection.due_ns, connection.due_serial = due, self._serial
+            self._push(due, key)
+
+    def _push(self, due_ns: int, key: bytes) -> None:
+        heappush(self._due, (due_ns, self._serial, key))
+        live = len(self._connections) + len(self._closed)
+        if len(self._due) > 2 * live + _STALE:
+            # A connection is mostly over long before the hour in which it would have been idle.
+            self._due = [entry for entry in self._due if self._at(*entry) is not None]
+            heapify(self._due)
+
+    def _at(self, due_ns: int, serial: int, key: bytes) -> Connection | Closed | None:
+        """Whom an entry of the heap is about; None where it is stale."""
+        connection = self._connections.get(key)
+        if connection is not None:
+            return connection if connection.due_serial == serial else None
+        closed = self._closed.get(key)
+        return closed if closed is not None and closed.forget_ns == due_ns else None
 
     def _run_timers(self, moments: Shown) -> None:
         """What packet time alone decides, at the packet that first showed that time."""
-        heap = self._due
-        while heap and heap[0][0] <= self._clock:
-            _, _, key, connection = heappop(heap)
+        while (heap := self._due) and heap[0][0] <= self._clock:
+            entry = heappop(heap)
+            key, connection = entry[2], self._at(*entry)
             if isinstance(connection, Closed):
-                if self._closed.get(key) is connection:
-                    del self._closed[key]
-                continue
-            if self._connections.get(key) is not connection:
+                del self._closed[key]
+            if not isinstance(connection, Connection):
                 continue
             connection.due_ns = NEVER
             self._elapse(connection, self._clock, -1, moments)
