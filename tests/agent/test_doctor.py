@@ -154,7 +154,7 @@ def test_a_host_that_has_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "file", "text", "found", "fix"),
     [
-        ("memory", "proc/meminfo", "MemAvailable: 204800 kB", "200.0 MiB", "--max-memory 64M"),
+        ("memory", "proc/meminfo", "MemAvailable: 204800 kB", "200.0 MiB", "--max-memory 128M"),
         ("memory", "proc/meminfo", None, "unknown: No such file", ""),
         ("memory", "proc/meminfo", "\0", "unknown: no MemAvailable", ""),
         (

@@ -1,8 +1,9 @@
 """What all connections hold together is bounded; what is cut says so."""
 
-from tcp_traffic import MS, Peers, Result, Segment, run_all_ways
+from tcp_traffic import MS, Peers, Result, Segment, batch_of, run_all_ways
 
-from wiretape.agent.tcp.connection import OPEN_COST
+from wiretape.agent.pipeline import Pipeline
+from wiretape.agent.tcp.connection import FORGET_NS, OPEN_COST
 from wiretape.agent.tcp.memory import PACKET_WEIGHT, Traffic
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
@@ -102,3 +103,25 @@ def test_a_tunnel_nobody_answers_does_not_pile_up() -> None:
     assert result.ledger.request_only == 1
     assert result.ledger.evictions > 0
     assert result.ledger.undecoded_bytes == 60_000
+
+
+def test_timers_do_not_keep_connections_that_are_over() -> None:
+    """Each is set for when the connection would have been idle, an hour later."""
+    pipeline = Pipeline("packets", 1 << 20)
+    for turn in range(40):
+        clients = [Peers(client=(f"10.1.{turn}.{n % 250 + 1}", 2000 + n)) for n in range(500)]
+        for peers in clients:
+            peers.at_ns += turn * FORGET_NS
+            peers.open()
+            peers.ask(b"GET / HTTP/1.1\r\n\r\n")
+        for part in (slice(0, 3), slice(3, None)):  # none lies in one batch
+            if part.start:
+                for peers in clients:
+                    peers.answer(b"HTTP/1.1 204 No Content\r\n\r\n")
+                    peers.close()
+            segments = [segment for peers in clients for segment in peers.sent[part]]
+            pipeline.feed(batch_of(segments, pipeline.packets))
+    table = pipeline._table
+    assert pipeline.ledger.exchanges == 40 * 500
+    assert len(table._connections) <= 1000
+    assert len(table._due) < 8000

@@ -1,11 +1,16 @@
 """`capture-agent run` as its users run it, and what may happen to it."""
 
+import contextlib
 import json
 import os
+import shlex
 import signal
+import socket
 import stat
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +19,7 @@ import pytest
 from agent_command import COMMAND, agent
 from live_agent import Client, get, ip, namespace, running, server, until
 
+from wiretape.agent.sources.netns import inside
 from wiretape.exchange.recording import RecordingError, read_recording
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
@@ -338,7 +344,7 @@ def test_a_terminal_shows_what_goes_on(netns: str, tmp_path: Path) -> None:
 
 
 def test_without_a_terminal_it_logs_json(
-    netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from wiretape.agent import running as run_module
     from wiretape.agent.config import RunConfig
@@ -346,13 +352,134 @@ def test_without_a_terminal_it_logs_json(
 
     monkeypatch.setattr(run_module, "_LOG_NS", 100_000_000)
     monkeypatch.setattr(run_module, "drop_to", lambda account: None)  # this process goes on as root
-    config = RunConfig(output=str(tmp_path / "r.mcap"), netns=netns, duration_ns=900_000_000)
-    run_module.run_capture(config, Display())
-    lines = capsys.readouterr().err.splitlines()
+    config = RunConfig(output=str(tmp_path / "r.mcap"), netns=netns, duration_ns=2_000_000_000)
+    with server(netns) as place:
+        asking = threading.Timer(0.7, get, (netns, place, "/tea/17", "/tea/18"))
+        asking.start()
+        run_module.run_capture(config, Display())
+        asking.join()
+    lines = capfd.readouterr().err.splitlines()
     entries = [json.loads(line) for line in lines if line.startswith("{")]
-    assert entries
     assert entries[0]["event"] == "status"
     assert entries[0]["exchanges"] == 0
+    assert entries[-1]["exchanges"] == 2
+    assert ["GET test/tea/*"] in [entry["endpoints"] for entry in entries]
+
+
+def test_whoever_stops_reading_messages_does_not_stop_the_run(netns: str, tmp_path: Path) -> None:
+    """Standard error is a pipe that is full, and stays so."""
+    recording = tmp_path / "r.mcap"
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    command = [*COMMAND, "run", "-o", str(recording), "--netns", netns]
+    with (
+        server(netns) as place,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=writing
+        ) as process,
+    ):
+        until(recording.exists, "the recording")
+        get(netns, place, "/unheard")
+        until(lambda: seen(recording) == ["/unheard"], "the exchange")
+        process.send_signal(signal.SIGHUP)  # to be told that there is nothing to rotate
+        get(netns, place, "/again")
+        until(lambda: seen(recording)[1:] == ["/again"], "the next exchange")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    os.close(reading)
+    os.close(writing)
+    assert targets(recording) == ["/unheard", "/again"]
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr", "both"])
+def test_closed_standard_streams_change_nothing(netns: str, tmp_path: Path, closed: str) -> None:
+    redirections = {"stdout": ">&-", "stderr": "2>&-", "both": ">&- 2>&-"}[closed]
+    recording = tmp_path / "r.mcap"
+    agent_command = shlex.join([*COMMAND, "run", "-o", str(recording), "--netns", netns])
+    with (
+        server(netns) as place,
+        subprocess.Popen(["sh", "-c", f"exec {agent_command} {redirections}"]) as process,
+    ):
+        until(recording.exists, "the recording")
+        get(netns, place, "/seen")
+        until(lambda: seen(recording) == ["/seen"], "the exchange")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert targets(recording) == ["/seen"]
+
+
+@pytest.mark.parametrize("output", ["r.mcap", "folder/"])
+def test_a_file_that_is_removed_is_begun_anew(netns: str, tmp_path: Path, output: str) -> None:
+    where = tmp_path / output
+    with server(netns) as place, running("-o", f"{tmp_path}/{output}", "--netns", netns) as live:
+        get(netns, place, "/before")
+        until(lambda: seen(where) == ["/before"], "the exchange before")
+        (where if where.is_file() else where / "000001.mcap").unlink()
+        live.hears("was removed; what comes is written to a new file")
+        get(netns, place, "/after")
+        until(lambda: seen(where) == ["/after"], "the exchange after")
+        assert live.end().code == 130
+    assert targets(where) == ["/after"]
+
+
+def test_what_time_ends_is_recorded_though_nothing_else_comes(netns: str, tmp_path: Path) -> None:
+    """An answer that ends with the connection, which a reset ends."""
+    recording = tmp_path / "r.mcap"
+    with inside(netns):
+        listening = socket.create_server(("127.0.0.1", 0))
+        calling = socket.create_connection(listening.getsockname())
+    answering, _ = listening.accept()
+    with running("-o", recording, "--netns", netns) as live:
+        calling.sendall(b"GET /until-close HTTP/1.0\r\n\r\n")
+        assert answering.recv(100)
+        answering.sendall(b"HTTP/1.0 200 OK\r\n\r\nall there is")
+        assert calling.recv(100)
+        answering.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        answering.close()
+        until(lambda: seen(recording) == ["/until-close"], "the exchange")
+        live.end()
+    calling.close()
+    listening.close()
+
+
+def test_links_that_others_planted_are_not_followed(netns: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / "agent.prom.new").symlink_to(mine)
+    (tmp_path / "r.mcap").symlink_to(mine)
+    options = ["--netns", netns, "--metrics", tmp_path / "agent.prom", "--force"]
+    with running("-o", tmp_path / "r.mcap", *options, "--duration", "300ms") as live:
+        assert live.ended().code == 0
+    assert mine.read_text() == "mine"
+    assert "wiretape_exchanges_total" in (tmp_path / "agent.prom").read_text()
+    assert targets(tmp_path / "r.mcap") == []
+
+
+def test_the_connection_it_is_shown_through_is_left_out(netns: str, tmp_path: Path) -> None:
+    """SSH_CONNECTION is in the environment of a caller: sudo does not pass it on."""
+    recording = tmp_path / "r.mcap"
+    with server(netns) as place, Client(netns, place) as shown, Client(netns, place) as other:
+        ends = f"127.0.0.1 {shown.port} {place[0]} {place[1]}"
+        command = shlex.join([*COMMAND, "run", "-o", str(recording), "--netns", netns])
+        with subprocess.Popen(
+            ["sh", "-c", f"env -u SSH_CONNECTION {command}; exit $?"],
+            env={**os.environ, "SSH_CONNECTION": ends},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert b"capturing from" in process.stderr.readline()  # type: ignore[union-attr]
+            shown.get("/shown")
+            other.get("/other")
+            until(lambda: seen(recording) == ["/other"], "the other's exchange")
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+            os.kill(int(children.split()[0]), signal.SIGTERM)
+            process.stderr.read()  # type: ignore[union-attr]
+            assert process.wait(20) == 0
+    assert targets(recording) == ["/other"]
 
 
 USAGE = {
@@ -363,6 +490,7 @@ USAGE = {
     "no time": (["--duration", "0s"], "'0s' is no time"),
     "size": (["--rotate-size", "many"], "'many' is not a size"),
     "part": (["--sample", "0.1"], "'0.1' is not a part"),
+    "too little memory": (["--max-memory", "64M"], "the agent itself needs some 120M"),
     "nothing of all": (["--sample", "0%"], "'0%' is not a part"),
     "expression": (["--filter", "tcp prot 80"], "syntax error"),
     "a file is not rotated": (["--rotate-every", "1s"], "end -o with /"),

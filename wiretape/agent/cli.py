@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal, NoReturn
@@ -118,7 +119,8 @@ def import_(
     outcome = import_captures(config, _complain)
     if outcome.recorded:
         _print(f"{output}\n{summary_text(outcome.ledger)}")
-        _warn_of_secrets(output)
+        with suppress(OSError):
+            print(_about_secrets(output), file=sys.stderr)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -232,7 +234,7 @@ def run(
             pids=tuple(pid or ()),
             commands=tuple(comm or ()),
             cgroups=tuple(cgroup or ()),
-            interfaces=tuple(name for name in interface or () if name != "any"),
+            interfaces=() if "any" in (interface or ()) else tuple(interface or ()),
             ports=tuple(port or ()),
             hosts=tuple(map(ip_address, host or ())),
             expression=filter_,
@@ -252,10 +254,11 @@ def run(
     except ValueError as error:
         _complain(str(error))
         raise typer.Exit(2) from None
-    outcome = run_capture(config, Display())
+    display = Display()
+    outcome = run_capture(config, display)
     if outcome.recorded:
+        display.log(_about_secrets(output))
         _print(f"{output}\n{summary_text(outcome.ledger)}")
-        _warn_of_secrets(output)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -340,37 +343,45 @@ def _given(parse: Callable[[str], int], text: str | None) -> int | None:
     return None if text is None else parse(text)
 
 
-def _warn_of_secrets(output: str) -> None:
-    line = f"{output} holds the traffic as it was, secrets included; only you can read it"
-    print(line, file=sys.stderr)
+def _about_secrets(output: str) -> str:
+    return f"{output} holds the traffic as it was, secrets included; only you can read it"
 
 
 def _print(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         _nobody_reads()
 
 
 def _nobody_reads() -> None:
     """`| head` has seen enough; the interpreter must not complain at exit."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(line: str) -> None:
-    print(f"capture-agent: {line}", file=sys.stderr)
+    """What cannot be said changes nothing about what was done."""
+    with suppress(OSError):
+        print(f"capture-agent: {line}", file=sys.stderr)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _open_what_is_closed() -> None:
+    """Standard output or error may be (`2>&-`): no file of ours may get their numbers."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            setattr(sys, name, os.fdopen(number, "w"))
+
+
 def main() -> NoReturn:
     """Entry point of `capture-agent`; exits with the codes of the command's help."""
     signal.signal(signal.SIGTERM, _interrupt)
+    _open_what_is_closed()
     try:
         app()
     except KeyboardInterrupt:

@@ -172,7 +172,7 @@ def _memory(name: str, root: Path) -> Check:
         raise ValueError("no MemAvailable in /proc/meminfo")
     available = int(found[1]) << 10
     if available < _ENOUGH_MEMORY:
-        fix = "capture-agent run --max-memory 64M …"
+        fix = "capture-agent run --max-memory 128M …"
         return Check(name, State.NOTE, f"{_size(available)} available", fix)
     return Check(name, State.OK, f"{_size(available)} available")
 

@@ -1,5 +1,6 @@
 """The sources of a live run as its loop sees them: something to wait for, and then records."""
 
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
@@ -42,7 +43,13 @@ class Feed(Protocol):
     def dropped(self) -> int:
         """What the kernel could not hand over, since this was last asked."""
 
+    def now_ns(self) -> int:
+        """The clock by which timers run."""
+
     def stop(self) -> None: ...
+
+    def unread(self) -> int:
+        """Passes over all that is left; how much that was."""
 
 
 class PacketFeed:
@@ -56,6 +63,7 @@ class PacketFeed:
         self.wait = capture.wait
         self.changes = capture.changes
         self.dropped = capture.dropped
+        self.now_ns = capture.now_ns
         self.stop = capture.stop
 
     def __enter__(self) -> Self:
@@ -66,6 +74,9 @@ class PacketFeed:
 
     def prepare(self, pipeline: Pipeline) -> None:
         pass
+
+    def unread(self) -> int:
+        return sum(len(batch.start) for batch, _ in self._capture.batches(lambda: 0))
 
     def read(self, pipeline: Pipeline) -> Iterator[list[Record]]:
         for batch, dropped in self._capture.batches(lambda: pipeline.packets):
@@ -109,10 +120,16 @@ class SocketFeed:
             skipped = {reason: events for reason, events in skipped.items() if events}
             yield pipeline.feed_segments(segments, len(batch), skipped, self.dropped())
 
+    def unread(self) -> int:
+        return sum(len(batch) for batch in self._source.batches())
+
     def changes(self) -> list[str]:
         new = sorted(self._notices - self._told)
         self._told |= self._notices
         return [_NOTICES[notice].format(pid) for notice, pid in new]
+
+    def now_ns(self) -> int:
+        return time.time_ns()
 
     def dropped(self) -> int:
         lost, self._lost = self._lost, self._source.losses.events

@@ -32,21 +32,28 @@ from wiretape.agent.sources.libpcap import FilterError
 from wiretape.agent.sources.live import LiveCapture
 from wiretape.agent.sources.ring import RingError
 from wiretape.agent.status import Endpoints, Status, metrics_text
-from wiretape.agent.tcp.memory import MAX_HELD_BYTES, Traffic
+from wiretape.agent.tcp.memory import Traffic
 from wiretape.agent.tcp.sample import Sample
 from wiretape.exchange.endpoints import endpoint_text
 from wiretape.exchange.recording import LiveWriter, RecordingError
 from wiretape.exchange.records import Record
 from wiretape.exchange.rotation import live_recording
 
-_OWN_BYTES = 96 << 20
+_OWN_BYTES = 112 << 20
 """What the agent takes without any connection: the interpreter, the ring, a batch."""
+_CHECK_WEIGHT = 8 << 20
 _FLUSH_NS = 300_000_000
 """Less than packets wait for others: what was read is in the file at once."""
 _DRAW_NS = 1_000_000_000
 _LOG_NS = 60_000_000_000
 _METRICS_NS = 5_000_000_000
 _LOOK_NS = 1_000_000_000
+_MOMENT_NS, _LAST_NS = 300_000_000, 3_000_000_000
+"""How long is read before it is looked at signals and clocks again; at the end, before it ends."""
+_QUIET_NS = 1_000_000_000
+"""What came before is read by then."""
+_SOON_NS = 500_000_000
+"""Drops within this time are one event."""
 _SHED_NS = 2_000_000_000
 _CALM_NS = 10_000_000_000
 """How long it has to have been easy before more is taken again."""
@@ -101,6 +108,8 @@ def run_capture(config: RunConfig, display: Display) -> Outcome:
         display.say(str(error))
         outcome.exit_code = UNPRIVILEGED
     except (FilterError, RingError, ebpf.EbpfError, RecordingError, ValueError) as error:
+        if outcome.recorded:
+            raise  # nobody's wrong usage any more
         display.say(str(error))
         outcome.exit_code = USAGE
     except OSError as error:
@@ -137,6 +146,9 @@ def _open_and_run(config: RunConfig, signals: Signals, outcome: Outcome, display
 
 def _account(config: RunConfig) -> Account:
     """Who goes on once the sockets are open. Raises ValueError, PrivilegeError, RecordingError."""
+    if config.max_memory_bytes < _OWN_BYTES + _CHECK_WEIGHT:
+        least = (_OWN_BYTES + _CHECK_WEIGHT) >> 20
+        raise ValueError(f"--max-memory: the agent itself needs some {least}M")
     raise_permitted()
     account = account_for(config.user)
     output = Path(config.output)
@@ -191,7 +203,7 @@ def _selection(config: RunConfig) -> Selection:
 def _shown_through() -> tuple[Connection, ...]:
     """The connection that our own output takes to whoever looks at it, where that is SSH: each line
     would make packets, and they another line."""
-    words = os.environ.get("SSH_CONNECTION", "").split()
+    words = _environment("SSH_CONNECTION").split()
     try:
         client, client_port, server, server_port = words
         return ((ip_address(client), int(client_port), ip_address(server), int(server_port)),)
@@ -199,11 +211,30 @@ def _shown_through() -> tuple[Connection, ...]:
         return ()
 
 
+def _environment(name: str) -> str:
+    """Of this process, else of the nearest of those that called it: sudo passes little on."""
+    if value := os.environ.get(name):
+        return value
+    pid = os.getppid()
+    while pid > 1:
+        place = Path("/proc", str(pid))
+        try:
+            for entry in (place / "environ").read_bytes().split(b"\0"):
+                key, _, value_bytes = entry.partition(b"=")
+                if key == name.encode():
+                    return os.fsdecode(value_bytes)
+            pid = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            break
+    return ""
+
+
 class _Run:
     """The loop, and what it does by the clock."""
 
     def __init__(self, config: RunConfig, feed: Feed, writer: LiveWriter, display: Display) -> None:
-        held = min(max(config.max_memory_bytes - _OWN_BYTES, 8 << 20), MAX_HELD_BYTES)
+        # While a content is put together there are two of it.
+        held = (config.max_memory_bytes - _OWN_BYTES) // 2
         self._config = config
         self._feed = feed
         self._writer = writer
@@ -214,16 +245,22 @@ class _Run:
             config.max_content_bytes,
             config.services,
             sample=self._sample,
-            traffic=Traffic(max_held_bytes=held),
+            traffic=Traffic(check_weight=_CHECK_WEIGHT, max_held_bytes=held),
         )
         feed.prepare(self._pipeline)
         self.ledger = self._pipeline.ledger
         self._endpoints = Endpoints()
+        self._unwritten: int | None = None
+        """Why metrics could not be written last."""
         self._started_ns = time.monotonic_ns()
         self._shown: tuple[int, int, int] = (self._started_ns, 0, 0)
         """When a status was shown last, and the exchanges and packets of then."""
         self._shed_ns = -_CALM_NS
         """When it was last changed how many connections are taken."""
+        self._drops = 0
+        """Of the pipeline, when it was last looked at."""
+        self._came_ns = self._started_ns
+        """When something was read last."""
         self._lossy_ns = -_CALM_NS
         """When the kernel was last seen to have dropped packets."""
 
@@ -244,7 +281,7 @@ class _Run:
         self._display.say(f"capturing from {self._feed.where} to {config.output}; Ctrl-C ends it")
         while not signals.stopped():
             self._feed.wait(signals.stopped)
-            self._read()
+            self._read(signals)
             now_ns = time.monotonic_ns()
             self._writer.tick(now_ns)
             for act, at_ns in next_ns.items():
@@ -253,27 +290,43 @@ class _Run:
                     next_ns[act] = now_ns + due[act]
             if signals.rotate:
                 signals.rotate = False
+                if self._display.terminal:
+                    break  # it was closed
                 self._writer.rotate()
             if ends_ns is not None and now_ns >= ends_ns:
                 break
         self._feed.stop()
-        self._read()
+        self._read(None)
         self._look()
-        self._write(self._pipeline.close(self._feed.dropped()))
+        self._write(self._pipeline.close(self._feed.unread() + self._feed.dropped()))
         if config.metrics is not None:
             self._write_metrics()
         for service in sorted(self._pipeline.unseen_services):
             self._display.say(f"--service {endpoint_text(*service)}: no connection went there")
 
-    def _read(self) -> None:
-        """All that is ready now; of fewer connections where the kernel drops again and again."""
-        pipeline = self._pipeline
-        drops = pipeline.drops
+    def _read(self, signals: Signals | None) -> None:
+        """What is ready now, or what of it can be read in a moment; of fewer connections where the
+        kernel drops again and again. Without `signals`, the last time: for some seconds."""
+        pipeline, before = self._pipeline, self._pipeline.packets
+        begun_ns = time.monotonic_ns()
+        most_ns = _LAST_NS if signals is None else _MOMENT_NS
         for records in self._feed.read(pipeline):
+            drops = pipeline.drops
             self._write(records)
-        now_ns = time.monotonic_ns()
+            now_ns = time.monotonic_ns()
+            self._keep_up(now_ns, pipeline.drops > self._drops)
+            self._drops = drops
+            if now_ns - begun_ns > most_ns or (signals is not None and signals.stop):
+                break
+        if pipeline.packets != before:
+            self._came_ns = time.monotonic_ns()
+        elif time.monotonic_ns() - self._came_ns > _QUIET_NS:
+            # Without packets only this tells that time goes by.
+            self._write(pipeline.elapse(self._feed.now_ns() - _QUIET_NS))
+
+    def _keep_up(self, now_ns: int, dropped: bool) -> None:
         lossy_ns = self._lossy_ns
-        if pipeline.drops > drops:
+        if dropped and now_ns - lossy_ns > _SOON_NS:
             self._lossy_ns = now_ns
         # Once may be a moment when others had the processor; and what was let go of needs its time
         # to show.
@@ -281,7 +334,7 @@ class _Run:
         if again and now_ns - self._shed_ns > _SHED_NS:
             self._shed_ns = now_ns
             self._lossy_ns = -_CALM_NS
-            self._write(pipeline.shed())
+            self._write(self._pipeline.shed())
             self._say_part("more comes than can be read")
         elif self._sample.narrowed and now_ns - max(self._shed_ns, self._lossy_ns) > _CALM_NS:
             self._shed_ns = now_ns
@@ -296,13 +349,12 @@ class _Run:
     def _write(self, records: list[Record]) -> None:
         if records:
             self._writer.write_records(records, time.monotonic_ns())
-            if self._display.terminal:
-                self._endpoints.count(records)
+            self._endpoints.count(records)
 
     # -- by the clock
 
     def _look(self) -> None:
-        for change in self._feed.changes():
+        for change in (*self._feed.changes(), *self._writer.changes()):
             self._display.say(change)
 
     def _collect(self) -> None:
@@ -321,12 +373,20 @@ class _Run:
         path = self._config.metrics
         assert path is not None, "only where they were asked for"
         new = Path(f"{path}.new")
+        text = metrics_text(self._status())
         try:
-            new.write_text(metrics_text(self._status()), encoding="utf-8")
-            new.chmod(0o644)  # whatever the mask: it holds nothing private
+            new.unlink(missing_ok=True)
+            # Others may write into that folder: no link of theirs is followed.
+            with new.open("x", encoding="utf-8") as file:
+                os.fchmod(file.fileno(), 0o644)  # whatever the mask: it holds nothing private
+                file.write(text)
             new.replace(path)
         except OSError as error:
-            self._display.say(f"{path}: {error.strerror}")
+            if error.errno != self._unwritten:
+                self._display.say(f"{path}: {error.strerror}")
+            self._unwritten = error.errno
+        else:
+            self._unwritten = None
 
     def _status(self) -> Status:
         now_ns = time.monotonic_ns()

@@ -152,6 +152,9 @@ class RotatingWriter(LiveWriter):
                 os.close(self._lock)
                 self._lock = -1
 
+    def _anew(self) -> None:
+        return None
+
     def _append(self, chunk: Chunk) -> None:
         def append() -> None:
             self._make_room(chunk.written_bytes)

@@ -51,6 +51,10 @@ class SteadyClock:
         after = np.abs(at_ns - real_ns) < np.abs(at_ns + moved_ns - real_ns)
         return at_ns - np.where(after, self._set_forward_ns, before_ns)
 
+    def now_ns(self) -> int:
+        """The real time as it would be; as of the latest packets."""
+        return time.time_ns() - self._set_forward_ns
+
 
 class LiveCapture:
     """The packets of some interfaces, or of all where none is named; a context."""
@@ -125,7 +129,6 @@ class LiveCapture:
         """Looks after the named interfaces; says which went, and which came back and are captured
         from again."""
         said = []
-        self._ring.failure()  # that one went down is no reason to end: it may come back
         for name, before in list(self._indexes.items()):
             index = self._ring.index_of(name)
             if index == before:
@@ -133,7 +136,11 @@ class LiveCapture:
             self._indexes[name] = index
             said.append(f"interface {name} " + ("is there again" if index else "is gone"))
             if index:
-                self._listen()
+                try:
+                    self._listen()
+                except RingError as error:
+                    self._indexes[name] = 0  # the next look tries again
+                    said[-1] = str(error)
         return said
 
     # -- packets
@@ -166,8 +173,14 @@ class LiveCapture:
             if batch is None:
                 return
             steady = self._clock.times(batch.at_ns, time.time_ns(), time.monotonic_ns())
-            yield replace(batch, clock_ns=steady), self.dropped()
-            self._ring.release()
+            try:
+                yield replace(batch, clock_ns=steady), self.dropped()
+            finally:
+                self._ring.release()
+
+    def now_ns(self) -> int:
+        """The clock by which timers run."""
+        return self._clock.now_ns()
 
     def dropped(self) -> int:
         """How many packets the kernel dropped since this was last asked."""

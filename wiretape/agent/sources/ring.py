@@ -169,7 +169,10 @@ class PacketRing:
 
     def wait(self, timeout_ms: int) -> None:
         """Returns when a block is ready, or an error, or the time is over."""
-        self._poll.poll(timeout_ms)
+        if any(event & select.POLLERR for _, event in self._poll.poll(timeout_ms)):
+            # That an interface went down is no reason to end, it may come back; until it is asked
+            # for the error stands, and nobody would wait.
+            self.failure()
 
     def batch(self, first: int, most_blocks: int) -> PacketBatch | None:
         """Packets of ready blocks, of so many at most, in place: they are good until `release`.

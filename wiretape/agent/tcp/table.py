@@ -67,7 +67,7 @@ class ConnectionTable:
         """Connections that were read whole and are remembered for late segments."""
         self._endpoints: dict[bytes, Endpoints] = {}
         self._due: list[tuple[int, int, bytes]] = []
-        """A heap of when to look at which connection; entries may be stale (`_at`), most are not."""
+        """A heap of when to look at which connection; some entries are stale (`_at`)."""
         self._serial = 0
         self._clock = 0
         self._last_packet = 0

@@ -61,6 +61,19 @@ class LiveWriter(ABC):
     def bytes_on_disk(self) -> int:
         """Of all files of the recording."""
 
+    def changes(self) -> list[str]:
+        """Looks after the current file; says where it was removed, and goes on in a new one."""
+        file = self.file
+        if file is None or file.is_there():
+            return []
+        self._leave(file)
+        self.file = self._anew()
+        return [f"{file.path}: was removed; what comes is written to a new file"]
+
+    @abstractmethod
+    def _anew(self) -> McapFile | None:
+        """The file after one that was removed; None where it is begun when there is something."""
+
     @abstractmethod
     def rotate(self) -> None:
         """What is written from now on goes to a new file. For SIGHUP."""
@@ -167,7 +180,9 @@ class SingleFileWriter(LiveWriter):
         super().__init__(say)
         self._path = path
         try:
-            made = create_file(path, replace=replace)
+            if replace and (path.is_file() or path.is_symlink()):
+                path.unlink()  # not what a link leads to
+            made = create_file(path)
         except FileExistsError as error:
             what = (
                 "is a directory (end it with /)"
@@ -215,6 +230,9 @@ class SingleFileWriter(LiveWriter):
         except OSError as error:
             self.say(f"{self._path}: {error.strerror}; the file that was moved has no summary")
         self._leave(file)
+
+    def _anew(self) -> McapFile:
+        return McapFile(self._path, create_file(self._path))
 
     def _append(self, chunk: Chunk) -> None:
         if self.file is not None:

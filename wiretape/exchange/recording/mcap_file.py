@@ -82,6 +82,10 @@ class McapFile:
     def is_closed(self) -> bool:
         return self._file < 0
 
+    def is_there(self) -> bool:
+        """Whether anybody can still find it."""
+        return os.fstat(self._file).st_nlink > 0
+
     def is_at(self, status: os.stat_result) -> bool:
         """Whether that is the status of this file."""
         return os.path.samestat(status, os.fstat(self._file))

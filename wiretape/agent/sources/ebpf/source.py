@@ -191,11 +191,13 @@ class EbpfSource:
                 return
             left -= len(batch.buffer)
             self._learn(batch)
-            yield batch
-            self._ring.release()
-            for number in self._over:
-                self.connections.pop(number, None)
-            self._over.clear()
+            try:
+                yield batch
+            finally:
+                self._ring.release()
+                for number in self._over:
+                    self.connections.pop(number, None)
+                self._over.clear()
 
     @property
     def losses(self) -> Losses:
