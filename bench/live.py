@@ -30,6 +30,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -82,28 +83,30 @@ class Run:
         return line if recorded is None else line + f"{recorded:11,}{self.lost:8,}"
 
 
-_TITLE = (
+TITLE = (
     f"{'part':<9}{'arm':<8}{'answered/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'p99.9 ms':>9}"
     f"{'nginx':>8}{'load':>7}{'avg':>7}{'counted':>11}{'cores':>8}{'MB':>6}{'dropped':>9}"
     f"{'recorded':>11}{'lost':>8}"
 )
 
 
-def measured(server: Server, part: str, arm: str, watcher: Watcher | None, seconds: float) -> Run:
-    """Offers the part's load for so long, beside a watcher or none."""
+def measured(
+    server: Server, part: str, arm: str, watcher: Watcher | None, rate: int, seconds: float
+) -> Run:
+    """Offers so many requests a second for so long, beside a watcher or none."""
     if watcher is None:
-        return _loaded(server, part, arm, seconds)
+        return _loaded(server, part, arm, rate, seconds)
     with Watching(watcher) as watching:
-        run = _loaded(server, part, arm, seconds)
+        run = _loaded(server, part, arm, rate, seconds)
         run.watched = watching.end(seconds)
     return run
 
 
-def _loaded(server: Server, part: str, arm: str, seconds: float) -> Run:
+def _loaded(server: Server, part: str, arm: str, rate: int, seconds: float) -> Run:
     average = os.getloadavg()[0]
     counted, cpu = server.requests(), cpu_seconds(server.process.pid)
     load = Path(__file__).with_name("load.py")
-    command: list[str | Path] = [sys.executable, load, str(PORT), str(RATES[part]), str(seconds)]
+    command: list[str | Path] = [sys.executable, load, str(PORT), str(rate), str(seconds)]
     told = json.loads(subprocess.check_output(command))
     took = told["seconds"]
     return Run(
@@ -121,7 +124,12 @@ def _loaded(server: Server, part: str, arm: str, seconds: float) -> Run:
 # -- what it all says
 
 
-def ratios(rounds: list[dict[str, Run]]) -> dict[str, dict[str, float]]:
+PAIRS = ("agent", "none"), ("tcpdump", "none"), ("agent", "tcpdump")
+
+
+def ratios(
+    rounds: list[dict[str, Run]], pairs: Sequence[tuple[str, str]] = PAIRS
+) -> dict[str, dict[str, float]]:
     """Of two arms, by what is compared."""
 
     def figures(run: Run) -> dict[str, float]:
@@ -129,11 +137,11 @@ def ratios(rounds: list[dict[str, Run]]) -> dict[str, dict[str, float]]:
         return {"answered/s": run.answered_per_s, **latency, "nginx": run.server_cores}
 
     told = {}
-    for over, under in (("agent", "none"), ("tcpdump", "none"), ("agent", "tcpdump")):
-        pairs = [(figures(each[over]), figures(each[under])) for each in rounds]
+    for over, under in pairs:
+        both = [(figures(each[over]), figures(each[under])) for each in rounds]
         told[f"{over}/{under}"] = {
-            name: statistics.median(upper[name] / lower[name] for upper, lower in pairs)
-            for name in pairs[0][0]
+            name: statistics.median(upper[name] / lower[name] for upper, lower in both)
+            for name in both[0][0]
         }
     return told
 
@@ -212,12 +220,12 @@ def main() -> None:
         arms = watchers(Path(name))
 
         def measure(part: str, arm: str, seconds: float) -> Run:
-            runs.append(measured(server, part, arm, arms[arm], seconds))
+            runs.append(measured(server, part, arm, arms[arm], RATES[part], seconds))
             print(runs[-1].row(), flush=True)
             return runs[-1]
 
         print(f"Linux {platform.release()}, {os.cpu_count()} cores")
-        print(_TITLE)
+        print(TITLE)
         if "full" in parts:
             measure("full", "agent", asked.seconds)
         if "steady" in parts:

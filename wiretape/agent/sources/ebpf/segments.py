@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wiretape.agent.packets import ACK, FIN, RST, SYN, U64, Segments
+from wiretape.agent.packets import ACK, FIN, I64, RST, SYN, U64, Segments
 from wiretape.agent.packets.columns import Origin
 from wiretape.agent.sources.ebpf.events import RECEIVED, SENT, EventBatch, HoleReason, Kind
 from wiretape.agent.sources.ebpf.source import Address, SocketConnection
@@ -86,11 +86,12 @@ class SegmentMaker:
         self._closed.clear()
         self._met.clear()
         rows: list[_Row] = []
+        at = _times(batch)
         # A call that began earlier may end later: what was asked stands before its answer.
-        order = np.argsort(batch.at_ns, kind="stable")
+        order = np.argsort(at, kind="stable")
         columns = (
             batch.kind, batch.connection, batch.direction, batch.position, batch.length,
-            batch.start, batch.captured, batch.at_ns, batch.reason, order,
+            batch.start, batch.captured, at, batch.reason, order,
         )  # fmt: skip
         ordered = zip(
             *(column[order].tolist() for column in columns[:-1]), order.tolist(), strict=True
@@ -195,6 +196,21 @@ class SegmentMaker:
         local = np.array([each.local for each in known], np.uint64).reshape(-1, 3).T
         remote = np.array([each.remote for each in known], np.uint64).reshape(-1, 3).T
         return local, remote
+
+
+def _times(batch: EventBatch) -> I64:
+    """When each event was; what opens a connection, not after anything that passed on it.
+
+    A connection may become known at the end of a call that writes, whose bytes count from its
+    beginning.
+    """
+    opened = batch.kind == Kind.OPENED
+    if not opened.any():
+        return batch.at_ns
+    _, whose = np.unique(batch.connection, return_inverse=True)
+    first = np.full(len(whose), np.iinfo(np.int64).max)
+    np.minimum.at(first, whose, batch.at_ns)
+    return np.where(opened, first[whose], batch.at_ns)
 
 
 def _halves(address: Address) -> tuple[int, int]:
