@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from live_agent import PATIENCE_S, until
+from live_agent import PATIENCE_S
 
 from wiretape.agent.sources.ebpf import (
     RECEIVED,
@@ -107,7 +107,7 @@ class Capture:
             for name, direction in (("sent", SENT), ("received", RECEIVED)):
                 data, holes = streams[name]
                 seen = self.streams[number][direction]
-                assert seen.holes == holes, f"{ports} {name}: {seen.holes} {len(seen.data)}"
+                assert seen.holes == holes, f"{ports} {name}"
                 wanted = bytearray(data)
                 for position, length, _ in holes:
                     wanted[position : position + length] = bytes(length)
@@ -151,7 +151,8 @@ class Child:
         return logged
 
     def end(self) -> None:
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait(PATIENCE_S)
@@ -178,6 +179,3 @@ def settled(capture: Capture) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not over() and time.monotonic() < deadline:
         time.sleep(0.02)
-
-
-__all__ = ["Capture", "Child", "Logged", "Stream", "child", "settled", "until"]

@@ -7,99 +7,31 @@ It says "ready", waits for a line, does the scenario, says "done", and ends with
 
 import ctypes
 import os
-import pickle
+import resource
 import signal
 import socket
 import struct
 import sys
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
-Sock = socket.socket
-MSG_WAITFORONE = 0x10000
-_numbers = count()
-_lock = threading.Lock()
-
-
-class Stream:
-    """Bytes of one direction, and which of them no event may carry: (position, length, reason)."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.holes: list[tuple[int, int, str]] = []
-
-
-log: dict[tuple[int, int], dict[str, Stream]] = defaultdict(
-    lambda: {"sent": Stream(), "received": Stream()}
+from ebpf_log import (
+    Sock,
+    Stream,
+    exchange,
+    log,
+    marked,
+    pair,
+    ports,
+    receive_all,
+    received,
+    send_all,
+    sent,
+    together,
+    write_log,
 )
-"""By local and remote port."""
-
-
-def ports(sock: Sock) -> tuple[int, int]:
-    return sock.getsockname()[1], sock.getpeername()[1]
-
-
-def passed(sock: Sock, direction: str, data: bytes, hole: str = "") -> bytes:
-    stream = log[ports(sock)][direction]
-    if hole:
-        stream.holes.append((len(stream.data), len(data), hole))
-    stream.data += data
-    return data
-
-
-def sent(sock: Sock, data: bytes, n: int, hole: str = "") -> int:
-    passed(sock, "sent", bytes(data[:n]), hole)
-    return n
-
-
-def received(sock: Sock, data: bytes, hole: str = "") -> bytes:
-    return passed(sock, "received", bytes(data), hole)
-
-
-def marked(size: int) -> bytes:
-    """So many bytes that are found nowhere else: each block of 16 names its stream and place."""
-    with _lock:
-        number = next(_numbers)
-    blocks = [b"%05d:%09d\n" % (number, n) for n in range(size // 16 + 1)]
-    return b"".join(blocks)[:size]
-
-
-@contextmanager
-def pair(family: int = socket.AF_INET, host: str = "127.0.0.1") -> Iterator[tuple[Sock, Sock]]:
-    """A connection's two ends: who connected, who accepted."""
-    with socket.create_server((host, 0), family=family) as listening:
-        client = socket.socket(family)
-        client.connect(listening.getsockname()[:2])
-        server, _ = listening.accept()
-    with client, server:
-        yield client, server
-
-
-def send_all(sock: Sock, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        n = sent(sock, view, sock.send(view))
-        view = view[n:]
-
-
-def receive_all(sock: Sock, size: int, most: int = 1 << 20) -> None:
-    while size:
-        data = received(sock, sock.recv(min(size, most)))
-        assert data
-        size -= len(data)
-
-
-def exchange(one: Sock, other: Sock, size: int = 1000) -> None:
-    """There and back."""
-    for a, b in ((one, other), (other, one)):
-        thread = threading.Thread(target=send_all, args=(a, marked(size)))
-        thread.start()
-        receive_all(b, size)
-        thread.join()
-
+from ebpf_raw_calls import MSG_WAITFORONE, many, ring_send
 
 # -- calls
 
@@ -159,29 +91,12 @@ def messages() -> None:
                 left -= len(received(b, data))
 
 
-class _Piece(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _Message(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint),
-        ("pieces", ctypes.POINTER(_Piece)),
-        ("count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_size_t),
-        ("length", ctypes.c_uint),
-    )
-
-
 def many_messages() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     with pair() as (a, b):
         for sizes in ([[10]], [[5, 6], [7], [8, 9, 10]], [[100]] * 50):
             data = [[marked(size) for size in message] for message in sizes]
-            vector, keep = _many(data)
+            vector, keep = many(data)
             n = libc.sendmmsg(a.fileno(), vector, len(data), 0)
             assert n == len(data)
             whole = b"".join(b"".join(message) for message in data)
@@ -189,7 +104,7 @@ def many_messages() -> None:
             left = len(whole)
             while left:
                 room = [[bytes(4), bytes(9)] for _ in range(20)]
-                vector, keep = _many(room)
+                vector, keep = many(room)
                 n = libc.recvmmsg(b.fileno(), vector, len(room), MSG_WAITFORONE, None)
                 assert n > 0, os.strerror(ctypes.get_errno())
                 for k in range(n):
@@ -197,20 +112,8 @@ def many_messages() -> None:
                     left -= len(received(b, text))
 
 
-def _many(data: list[list[bytes]]) -> tuple[ctypes.Array, list]:
-    vector, keep = (_Message * len(data))(), []
-    for n, message in enumerate(data):
-        buffers = [(ctypes.c_char * len(piece)).from_buffer_copy(piece) for piece in message]
-        pieces = (_Piece * len(message))(
-            *[_Piece(ctypes.addressof(buffer), len(buffer)) for buffer in buffers]
-        )
-        vector[n].pieces, vector[n].count = pieces, len(message)
-        keep.append(buffers)
-    return vector, keep
-
-
 def sendfile() -> None:
-    with pair() as (a, b), open(sys.executable, "rb") as file:
+    with pair() as (a, b), Path(sys.executable).open("rb") as file:
         data = file.read(100_000)
         send_all(a, b"before")
         sent(a, data, os.sendfile(a.fileno(), file.fileno(), 0, 100_000), "SENDFILE")
@@ -340,24 +243,6 @@ def threads() -> None:
     together(12, work)
 
 
-def together(count_: int, work: Callable[[], None]) -> None:
-    failures: list[BaseException] = []
-
-    def guarded() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failures.append(error)
-
-    running = [threading.Thread(target=guarded) for _ in range(count_)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    if failures:
-        raise failures[0]
-
-
 def large() -> None:
     with pair() as (a, b):
         exchange(a, b, 10 << 20)
@@ -372,6 +257,40 @@ def one_call() -> None:
         receive_all(b, len(data))
         thread.join()
         assert len(log[ports(a)]["sent"].data) == len(data)
+
+
+def interleaved() -> None:
+    """Two threads write to one socket, in an order that only its reader knows."""
+    with pair() as (a, b):
+
+        def work() -> None:
+            for _ in range(400):
+                data = marked(3000)
+                assert a.send(data) == len(data)
+
+        writers = threading.Thread(target=together, args=(2, work))
+        writers.start()
+        receive_all(b, 2 * 400 * 3000)
+        writers.join()
+        log[ports(a)]["sent"].data += log[ports(b)]["received"].data
+
+
+def crowd() -> None:
+    """5,000 connections at once."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20_000, 20_000))
+    with ExitStack() as stack, socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+        pairs = []
+        for _ in range(5000):
+            a = stack.enter_context(socket.create_connection(listening.getsockname()))
+            b = stack.enter_context(listening.accept()[0])
+            pairs.append((a, b))
+        for a, b in pairs:
+            send_all(a, marked(100))
+        for a, b in reversed(pairs):
+            receive_all(b, 100)
+            send_all(b, marked(200))
+        for a, _ in pairs:
+            receive_all(a, 200)
 
 
 # -- ends
@@ -405,10 +324,8 @@ def refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with socket.socket() as a:
-        try:
+        with suppress(ConnectionRefusedError):
             a.connect(("127.0.0.1", port))
-        except ConnectionRefusedError:
-            pass
         with socket.create_server(("127.0.0.1", port)) as listening:
             a.setblocking(False)
             a.connect_ex(listening.getsockname())
@@ -446,37 +363,8 @@ def other_kinds() -> None:
     out, into = os.pipe()
     os.write(into, b"pipe")
     os.read(out, 10)
-    with open(os.devnull, "wb") as file:
+    with Path(os.devnull).open("wb") as file:
         file.write(b"file")
-
-
-# -- io_uring, without its library
-
-
-def ring_send(sock: Sock, data: bytes) -> int:
-    """One IORING_OP_SEND, waited for; its result."""
-    import mmap
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    parameters = ctypes.create_string_buffer(120)
-    descriptor = libc.syscall(425, 2, parameters)
-    if descriptor < 0:
-        raise OSError(ctypes.get_errno(), "io_uring_setup")
-    words = struct.unpack_from("30I", parameters.raw)
-    entries, completions = words[0], words[1]
-    submission, completion = words[10:20], words[20:30]
-    size = max(submission[6] + 4 * entries, completion[5] + 16 * completions)
-    rings = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED, offset=0)
-    requests = mmap.mmap(descriptor, 64 * entries, flags=mmap.MAP_SHARED, offset=0x10000000)
-    buffer = ctypes.create_string_buffer(data, len(data))
-    request = struct.pack(
-        "<BBHiQQII", 26, 0, 0, sock.fileno(), 0, ctypes.addressof(buffer), len(data), 0
-    )
-    requests[: len(request)] = request
-    struct.pack_into("I", rings, submission[6], 0)
-    struct.pack_into("I", rings, submission[1], 1)
-    libc.syscall(426, descriptor, 1, 1, 1, None, 0)
-    return int(struct.unpack_from("<Qi", rings, completion[5])[1])
 
 
 def by_ring() -> None:
@@ -519,7 +407,7 @@ def killed() -> None:
     """Dies in the middle of a read, with the connection open."""
     with pair() as (a, b):
         exchange(a, b)
-        write_log()
+        write_log(Path(sys.argv[2]))
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGKILL)).start()
         a.recv(1)
 
@@ -530,23 +418,12 @@ def renamed() -> None:
         exchange(a, b)
 
 
-def write_log() -> None:
-    with open(sys.argv[2], "wb") as file:
-        pickle.dump(
-            {
-                key: {name: (bytes(s.data), s.holes) for name, s in streams.items()}
-                for key, streams in log.items()
-            },
-            file,
-        )
-
-
 if __name__ == "__main__":
     scenario = globals()[sys.argv[1]]
     before = _wait_in_read() if scenario is waiting else None
     print("ready", flush=True)
     sys.stdin.readline()
     scenario()
-    write_log()
+    write_log(Path(sys.argv[2]))
     print("done", flush=True)
     sys.stdin.read()

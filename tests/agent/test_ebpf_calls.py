@@ -12,7 +12,6 @@ from wiretape.agent.sources.ebpf import (
     SENT,
     EbpfError,
     EbpfSource,
-    Notice,
     Selection,
 )
 
@@ -74,6 +73,7 @@ def captured(capture: Capture, folder: Path, scenario: str) -> dict:
         "ipv6",
         "both_families",
         "renamed",
+        "crowd",
     ],
 )
 def test_what_passes_is_what_is_seen(capture: Capture, tmp_path: Path, scenario: str) -> None:
@@ -81,3 +81,18 @@ def test_what_passes_is_what_is_seen(capture: Capture, tmp_path: Path, scenario:
     assert logged
     capture.agrees(logged)
     assert not capture.notices
+
+
+def test_what_is_written_at_the_same_time_is_never_mixed(capture: Capture, tmp_path: Path) -> None:
+    """What the order cannot be told of is a hole; all else stands where the reader found it."""
+    logged = captured(capture, tmp_path, "interleaved")
+    for ports, streams in logged.items():
+        (number,) = capture.by_ports(*ports)
+        for name, direction in (("sent", SENT), ("received", RECEIVED)):
+            seen, wanted = capture.streams[number][direction], bytearray(streams[name][0])
+            for position, length, reason in seen.holes:
+                assert reason == "INTERLEAVED"
+                wanted[position : position + length] = bytes(length)
+            assert seen.data == wanted
+            if name == "received":
+                assert not seen.holes

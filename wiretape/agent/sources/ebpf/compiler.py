@@ -10,18 +10,18 @@ ends; what was loaded lives as long as a descriptor of it does.
     standard error    what the compiler or the verifier said
 """
 
+import importlib
 import json
 import os
 import socket
 import sys
-from glob import glob
 from pathlib import Path
 from typing import Any, TypedDict
 
 from wiretape.agent.sources.ebpf.btf import Types
 
 KERNEL_TYPES = Path("/sys/kernel/btf/vmlinux")
-PACKAGES = ("/usr/lib/python3/dist-packages", "/usr/lib*/python3.*/site-packages")
+PACKAGES = ("usr/lib/python3/dist-packages", "usr/lib*/python3.*/site-packages")
 """Where distributions keep bcc, which is in no other place."""
 SHIM = Path(__file__).with_name("shim")
 
@@ -73,20 +73,17 @@ def _run(job: Job) -> tuple[Outcome, list[int]]:
             descriptors.append(module.load_func(name, kind).fd)
         except Exception as error:
             return Outcome(failure="load", detail=str(error)), []
-    for name in job["maps"]:
-        descriptors.append(library.bpf_table_fd(module.module, name.encode()))
+    descriptors += [library.bpf_table_fd(module.module, name.encode()) for name in job["maps"]]
     return Outcome(failure="", detail=""), descriptors
 
 
 def _import() -> tuple[Any, Any]:
     """bcc, found where the distribution keeps it, whatever interpreter this is."""
-    found = [path for pattern in PACKAGES for path in glob(pattern) if Path(path, "bcc").is_dir()]
+    places = [place for pattern in PACKAGES for place in Path("/").glob(pattern)]
     # Behind all else, so that nothing there stands for what this interpreter has.
-    sys.path += found
-    import bcc
-    from bcc.libbcc import lib
-
-    return bcc, lib
+    sys.path += [str(place) for place in places if (place / "bcc").is_dir()]
+    bcc = importlib.import_module("bcc")
+    return bcc, bcc.lib
 
 
 def _places(paths: dict[str, str]) -> dict[str, int]:

@@ -93,9 +93,9 @@ class Opened(NamedTuple):
 class EventBatch:
     """Events in the order of the ring, as parallel columns; in place, good until `release`.
 
-    The position of DATA and HOLE counts from where the connection was first seen, per direction.
-    A position beyond the end of what came before is a loss of the ring, of just so many bytes; one
-    that jumps for any other reason is told by a HOLE.
+    The position of DATA and HOLE counts from where the connection was first seen, per direction,
+    and never goes back. A position beyond the end of what came before is a loss of the ring, of
+    just so many bytes, and so is a total of CLOSED; for all other reasons there is a HOLE.
     """
 
     buffer: U8
@@ -116,6 +116,8 @@ class EventBatch:
     offset_ns: int
     """What was added to the monotonic clock to make the above."""
     reason: I64
+    flags: I64
+    """0: as the socket's system calls passed it."""
     process: I64
     """Whose call it was."""
     thread: I64
@@ -125,7 +127,7 @@ class EventBatch:
 
     def payload(self, n: int) -> memoryview:
         start = int(self.start[n])
-        return memoryview(self.buffer)[start : start + int(self.captured[n])]
+        return self.buffer[start : start + int(self.captured[n])].data
 
     def opened(self, n: int) -> Opened:
         """What event `n` says, which is OPENED."""
@@ -201,14 +203,15 @@ class EventRing:
         self._taken[0] = self._next
 
     def _columns(self, buffer: U8, at: I64, offset_ns: int) -> EventBatch:
-        u64, u32 = buffer[: len(buffer) & ~7].view(np.int64), buffer.view(np.uint32)
-        u8 = buffer
-        head, half, full = at + _HEADER_BYTES, (at + _HEADER_BYTES) >> 2, (at + 8) >> 3
+        u8, u32, u64 = buffer, buffer.view(np.uint32), buffer.view(np.int64)
+        head = at + _HEADER_BYTES
+        half, full = head >> 2, head >> 3
         return EventBatch(
             buffer=buffer,
             kind=u8[head].astype(np.int64),
             direction=u8[head + 1].astype(np.int64),
             reason=u8[head + 2].astype(np.int64),
+            flags=u8[head + 3].astype(np.int64),
             captured=u32[half + 1].astype(np.int64),
             connection=u64[full + 1],
             position=u64[full + 2],

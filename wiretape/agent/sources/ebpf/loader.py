@@ -4,6 +4,7 @@ import json
 import mmap
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -28,11 +29,9 @@ _PLACES = {
     "AT_TASK_SIGNAL": "task_struct.signal",
     "AT_SIGNAL_LIVE": "signal_struct.live",
     "AT_FILES_TABLE": "files_struct.fdt",
-    "AT_TABLE_LENGTH": "fdtable.max_fds",
     "AT_TABLE_FILES": "fdtable.fd",
     "AT_FILE_PRIVATE_DATA": "file.private_data",
-    "AT_FILE_INODE": "file.f_inode",
-    "AT_INODE_MODE": "inode.i_mode",
+    "AT_SOCKET_FILE": "socket.file",
     "AT_SOCKET_SOCK": "socket.sk",
     "AT_SOCK_FAMILY": "sock.__sk_common.skc_family",
     "AT_SOCK_STATE": "sock.__sk_common.skc_state",
@@ -62,7 +61,7 @@ _PLACES_OF = {
 
 
 class EbpfError(Exception):
-    """eBPF capture cannot be: one line with what would help, then what the kernel said, if it did."""
+    """No eBPF capture: one line with what would help, then what the kernel said, if it did."""
 
 
 class EbpfPermissionError(EbpfError):
@@ -158,8 +157,8 @@ def _with(line: str, said: str) -> str:
 
 
 def _version_code() -> int:
-    major, minor = (int(part) for part in os.uname().release.split(".")[:2])
-    return (major << 16) + (minor << 8)
+    numbers = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return (int(numbers[1]) << 16) + (int(numbers[2]) << 8) if numbers else 0
 
 
 def possible_processors() -> int:

@@ -1,6 +1,5 @@
 """Processes as /proc tells of them: who descends from whom, in which cgroup, who listens."""
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,9 +11,9 @@ _LISTENS = "0A"
 
 
 def pids() -> Iterator[int]:
-    for name in os.listdir(PROC):
-        if name.isdecimal():
-            yield int(name)
+    for place in PROC.iterdir():
+        if place.name.isdecimal():
+            yield int(place.name)
 
 
 def command(pid: int) -> bytes:

@@ -15,8 +15,8 @@ _NAME_BYTES = 16
 
 @dataclass(frozen=True)
 class Selection:
-    """Of several kinds of conditions, all must hold; of several of one kind, any. The agent itself is
-    never selected; without conditions all other processes are."""
+    """Of several kinds of conditions, all must hold; of several of one kind, any. The agent itself
+    is never selected; without conditions all other processes are."""
 
     pids: tuple[int, ...] = ()
     """And all that descends from them."""
@@ -37,7 +37,7 @@ class _Group:
 
 @dataclass
 class KernelSelection:
-    """A selection on its way into the kernel. Raises EbpfError: there is no such process or cgroup."""
+    """A selection on its way into the kernel. Raises EbpfError: no such process or cgroup."""
 
     selection: Selection
     _groups: list[_Group] = field(init=False)

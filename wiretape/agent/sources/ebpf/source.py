@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import NamedTuple, Self
 
 from wiretape.agent.sources.ebpf import processes
@@ -35,6 +36,7 @@ WAIT_NS = 400_000_000
 BATCH_BYTES = 4 << 20
 MAX_CONNECTIONS = 65536
 """At one time, those of ports that are not chosen included."""
+_MAX_OWNERS = 4096
 _CALM_TICK_S, _BUSY_TICK_S = 0.1, 0.02
 _ENOUGH_PART = 4
 
@@ -43,6 +45,7 @@ _SOURCES = (
     "events.bpf.c",
     "processes.bpf.c",
     "sockets.bpf.c",
+    "streams.bpf.c",
     "calls.bpf.c",
 )
 _FOLLOWING = ("sched_process_fork", "task_rename", "sched_process_exit")
@@ -92,6 +95,12 @@ class SocketConnection:
     netns: int
 
 
+class _Owner(NamedTuple):
+    command: bytes
+    cgroup: str
+    container: str
+
+
 class EbpfSource:
     """Programs in the kernel, their ring, and what is known of connections; a context."""
 
@@ -100,6 +109,7 @@ class EbpfSource:
         self.connections: dict[int, SocketConnection] = {}
         """By number; until the batch with its CLOSED is released."""
         self._over: list[int] = []
+        self._owners: dict[tuple[int, int, bytes], _Owner] = {}
         self._links: list[int] = []
         self._loaded = Loaded({}, {})
         self._busy = False
@@ -149,7 +159,12 @@ class EbpfSource:
 
     def _attach(self, names: tuple[str, ...]) -> None:
         for name in names:
-            self._links.append(attach_raw_tracepoint(name, self._loaded.programs[name]))
+            try:
+                link = attach_raw_tracepoint(name, self._loaded.programs[name])
+            except FileNotFoundError:
+                needs = "CONFIG_FTRACE_SYSCALLS and CONFIG_TRACEPOINTS"
+                raise EbpfError(f"this kernel has no tracepoint {name} ({needs})") from None
+            self._links.append(link)
 
     # -- events
 
@@ -199,32 +214,42 @@ class EbpfSource:
     def _learn(self, batch: EventBatch) -> None:
         for n in (batch.kind == Kind.OPENED).nonzero()[0].tolist():
             number = int(batch.connection[n])
-            self.connections[number] = _connection(batch, n, batch.opened(n))
+            self.connections[number] = self._connection(batch, n, batch.opened(n))
         self._over += batch.connection[batch.kind == Kind.CLOSED].tolist()
 
+    def _connection(self, batch: EventBatch, n: int, opened: Opened) -> SocketConnection:
+        pid = int(batch.process[n])
+        owner = self._owner(pid, opened)
+        accepted: bool | None = opened.role is Role.ACCEPTED
+        if opened.role is Role.OPEN_BEFORE:
+            accepted = opened.local_port in processes.listening_ports(pid) or None
+        return SocketConnection(
+            number=int(batch.connection[n]),
+            local=(_address(opened.local), opened.local_port),
+            remote=(_address(opened.remote), opened.remote_port),
+            accepted=accepted,
+            opened_at_ns=int(batch.at_ns[n]),
+            open_before=opened.role is Role.OPEN_BEFORE,
+            before=opened.before,
+            pid=pid,
+            command=owner.command,
+            cgroup=owner.cgroup,
+            container=owner.container,
+            netns=opened.netns,
+        )
 
-def _connection(batch: EventBatch, n: int, opened: Opened) -> SocketConnection:
-    pid = int(batch.process[n])
-    path = processes.cgroup(pid)
-    open_before = opened.role is Role.OPEN_BEFORE
-    accepted: bool | None = opened.role is Role.ACCEPTED
-    if open_before:
-        accepted = opened.local_port in processes.listening_ports(pid) or None
-    return SocketConnection(
-        number=int(batch.connection[n]),
-        local=(_address(opened.local), opened.local_port),
-        remote=(_address(opened.remote), opened.remote_port),
-        accepted=accepted,
-        opened_at_ns=int(batch.at_ns[n]),
-        open_before=open_before,
-        before=opened.before,
-        pid=pid,
-        # A thread's name may be another; the process may be gone.
-        command=processes.command(pid) or opened.command,
-        cgroup=path,
-        container=processes.container(path),
-        netns=opened.netns,
-    )
+    def _owner(self, pid: int, opened: Opened) -> _Owner:
+        # Another process of the same number differs in these, or is the same service.
+        key = (pid, opened.cgroup, opened.command)
+        owner = self._owners.get(key)
+        if owner is None:
+            if len(self._owners) >= _MAX_OWNERS:
+                self._owners.clear()
+            path = processes.cgroup(pid)
+            # A thread's name may be another; the process may be gone.
+            command = processes.command(pid) or opened.command
+            owner = self._owners[key] = _Owner(command, path, processes.container(path))
+        return owner
 
 
 def _address(packed: bytes) -> Address:
@@ -248,7 +273,7 @@ def _clock_offset_ns() -> int:
 
 def _check_namespace() -> None:
     """The kernel tells pids of the first namespace: in another one they would mean others."""
-    if os.stat("/proc/self/ns/pid").st_ino != _INITIAL_PID_NAMESPACE:
+    if Path("/proc/self/ns/pid").stat().st_ino != _INITIAL_PID_NAMESPACE:
         raise EbpfError("eBPF capture must run in the host's PID namespace (docker run --pid=host)")
 
 

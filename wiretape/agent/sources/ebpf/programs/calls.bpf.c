@@ -55,31 +55,37 @@ INLINE enum action action_of(int number)
 }
 
 /* Which socket a call is about, and where its stream stands. */
-INLINE void look(struct call *call, int number, enum action action, struct arguments *arguments)
+INLINE void look(struct call *call, u32 descriptor, u8 direction)
 {
-	call->number = number;
-	call->began_ns = bpf_ktime_get_ns();
-	call->direction = action == RECEIVE ? RECEIVED : SENT;
-	if (action == SPLICE) {
-		call->sock = tcp_socket(arguments->value[2]);
-		if (!call->sock)
-			call->direction = RECEIVED;
-	}
-	if (!call->sock)
-		call->sock = tcp_socket(arguments->value[0]);
-	if (!call->sock)
+	struct tcp tcp;
+
+	if (!find_tcp(descriptor, &tcp))
 		return;
-	u8 state = read_u8(call->sock + AT_SOCK_STATE);
-	call->has_start = state != TCP_SYN_SENT && state != TCP_SYN_RECV && state != TCP_CLOSE;
-	call->start = sequence(call->sock, call->direction);
+	call->sock = tcp.sock;
+	call->direction = direction;
+	call->is_plain = tcp.protocol == IPPROTO_TCP && has_sequence(tcp.sock);
+	call->has_start = tcp.state != TCP_SYN_SENT && tcp.state != TCP_SYN_RECV &&
+			  tcp.state != TCP_CLOSE;
+	call->start = sequence(tcp.sock, direction);
+}
+
+INLINE void look_at(struct call *call, enum action action, struct arguments *arguments)
+{
+	call->number = arguments->number;
+	call->began_ns = bpf_ktime_get_ns();
+	if (action == SPLICE) {
+		look(call, arguments->value[2], SENT);
+		if (call->sock)
+			return;
+	}
+	u8 is_sent = action != RECEIVE && action != SPLICE;
+	look(call, arguments->value[0], is_sent ? SENT : RECEIVED);
 }
 
 /* arguments: the registers, the call's number */
 int sys_enter(struct bpf_raw_tracepoint_args *context)
 {
-	int number = context->args[1];
-	enum action action = action_of(number);
-	u32 thread = bpf_get_current_pid_tgid();
+	enum action action = action_of(context->args[1]);
 	struct arguments arguments;
 	struct call call = {};
 
@@ -94,8 +100,9 @@ int sys_enter(struct bpf_raw_tracepoint_args *context)
 		return 0;
 	}
 	read_arguments((struct pt_regs *)context->args[0], &arguments);
-	look(&call, number, action, &arguments);
+	look_at(&call, action, &arguments);
 	/* In place, where the thread has made a call before: that is twice as fast. */
+	u32 thread = bpf_get_current_pid_tgid();
 	struct call *place = calls.lookup(&thread);
 	if (place)
 		*place = call;
@@ -126,30 +133,31 @@ INLINE void received_none(struct connection *connection, u64 sock, s64 result)
 /* arguments: the registers, the result */
 int sys_exit(struct bpf_raw_tracepoint_args *context)
 {
-	struct pt_regs *registers = (struct pt_regs *)context->args[0];
 	s64 result = context->args[1];
-	int number = call_number(registers);
-	enum action action = action_of(number);
-	u32 thread = bpf_get_current_pid_tgid();
 	struct arguments arguments;
 	struct call call = {};
 	u8 role = OPEN_BEFORE;
 
-	if (action == NOTHING || action == USE_RING || !is_chosen() || is_32_bit())
+	read_arguments((struct pt_regs *)context->args[0], &arguments);
+	int number = arguments.number;
+	enum action action = action_of(number);
+	if (action == NOTHING || action == USE_RING || !is_chosen())
 		return 0;
-	read_arguments(registers, &arguments);
+	u32 thread = bpf_get_current_pid_tgid();
 	struct call *place = calls.lookup(&thread);
 	if (place && place->number == number) {
 		call = *place;
 		place->number = NO_CALL;
-	} else if (action != ACCEPT) {
-		/* It began before we did. */
-		look(&call, number, action, &arguments);
-		call.has_start = 0;
-	}
-	if (action == ACCEPT && result >= 0) {
-		call.sock = tcp_socket(result);
+	} else if (is_32_bit()) {
+		return 0;
+	} else if (action == ACCEPT) {
+		if (result >= 0)
+			look(&call, result, SENT);
 		role = ACCEPTED;
+	} else {
+		/* It began before we did. */
+		look_at(&call, action, &arguments);
+		call.has_start = 0;
 	}
 	if (action == CONNECT) {
 		if (result && result != -EINPROGRESS && result != -EINTR && result != -ERESTARTSYS)

@@ -61,7 +61,7 @@ struct draft {
 	struct event event;
 	/* Half of it is used; the verifier sees that it is not left from the sum of two bounds. */
 	u8 payload[2 * CHUNK];
-	/* What is left of a call's bytes, in the process's memory (sockets.bpf.c). */
+	/* What is left of a call's bytes, in the process's memory (streams.bpf.c). */
 	u64 left;
 	u64 message, messages_left, message_left;
 	u64 vector, vectors_left;

@@ -19,8 +19,6 @@
 #define AF_INET6 10
 #define IPPROTO_TCP 6
 #define IPPROTO_MPTCP 262
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
 
 enum tcp_state {
 	TCP_ESTABLISHED = 1,
@@ -50,20 +48,17 @@ READ_AS(u64)
 
 struct arguments {
 	u64 value[6];
+	int number;
 };
 
 #if defined(__TARGET_ARCH_arm64) || defined(__aarch64__)
 
-INLINE int call_number(struct pt_regs *registers)
-{
-	return (int)read_u32((u64)&registers->syscallno);
-}
-
 INLINE void read_arguments(struct pt_regs *registers, struct arguments *to)
 {
-	bpf_probe_read_kernel(to, sizeof(*to), &registers->regs[0]);
+	bpf_probe_read_kernel(to->value, sizeof(to->value), &registers->regs[0]);
 	/* The result takes the first one's register. */
 	to->value[0] = read_u64((u64)&registers->orig_x0);
+	to->number = (int)read_u32((u64)&registers->syscallno);
 }
 
 /* _TIF_32BIT of thread_info.flags */
@@ -74,16 +69,11 @@ INLINE int is_32_bit(void)
 
 #else
 
-INLINE int call_number(struct pt_regs *registers)
-{
-	return (int)read_u64((u64)&registers->orig_ax);
-}
-
 INLINE void read_arguments(struct pt_regs *registers, struct arguments *to)
 {
 	struct {
-		unsigned long r10, r9, r8, ax, cx, dx, si, di;
-	} part;
+		unsigned long r10, r9, r8, ax, cx, dx, si, di, orig_ax;
+	} part = {};
 
 	bpf_probe_read_kernel(&part, sizeof(part), &registers->r10);
 	to->value[0] = part.di;
@@ -92,6 +82,7 @@ INLINE void read_arguments(struct pt_regs *registers, struct arguments *to)
 	to->value[3] = part.r10;
 	to->value[4] = part.r8;
 	to->value[5] = part.r9;
+	to->number = (int)part.orig_ax;
 }
 
 /* TS_COMPAT of thread_info.status: the numbers of its calls are others. */
@@ -105,29 +96,34 @@ INLINE int is_32_bit(void)
 /* -- sockets: a socket is known by the place of the kernel's `struct sock`, in whatever process and
  *    under whatever descriptors. That place is used again only after tcp_destroy_sock. */
 
-/* The socket behind a descriptor of this process; 0 where it is none of TCP, or listens. */
-INLINE u64 tcp_socket(u32 descriptor)
+struct tcp {
+	u64 sock;
+	u16 protocol;
+	u8 state;
+};
+
+/* The socket behind a descriptor of this process. Whether it is one of TCP that does not listen.
+ *
+ * Of a number that is no descriptor this may tell anything; but no call with it succeeds. */
+INLINE int find_tcp(u32 descriptor, struct tcp *to)
 {
 	u64 table = read_u64(read_u64(bpf_get_current_task() + AT_TASK_FILES) + AT_FILES_TABLE);
-
-	if (!table || descriptor >= read_u32(table + AT_TABLE_LENGTH))
-		return 0;
 	u64 file = read_u64(read_u64(table + AT_TABLE_FILES) + 8 * (u64)descriptor);
-	if (!file)
+	u64 socket = read_u64(file + AT_FILE_PRIVATE_DATA);
+
+	/* Only what belongs to a socket's file is a socket. */
+	if (!socket || read_u64(socket + AT_SOCKET_FILE) != file)
 		return 0;
-	u64 inode = read_u64(file + AT_FILE_INODE);
-	if ((read_u16(inode + AT_INODE_MODE) & S_IFMT) != S_IFSOCK)
-		return 0;
-	u64 sock = read_u64(read_u64(file + AT_FILE_PRIVATE_DATA) + AT_SOCKET_SOCK);
-	if (!sock)
-		return 0;
+	u64 sock = read_u64(socket + AT_SOCKET_SOCK);
 	u16 family = read_u16(sock + AT_SOCK_FAMILY);
 	if (family != AF_INET && family != AF_INET6)
 		return 0;
-	u16 protocol = read_u16(sock + AT_SOCK_PROTOCOL);
-	if (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP)
+	to->protocol = read_u16(sock + AT_SOCK_PROTOCOL);
+	if (to->protocol != IPPROTO_TCP && to->protocol != IPPROTO_MPTCP)
 		return 0;
-	return read_u8(sock + AT_SOCK_STATE) == TCP_LISTEN ? 0 : sock;
+	to->state = read_u8(sock + AT_SOCK_STATE);
+	to->sock = sock;
+	return to->state != TCP_LISTEN;
 }
 
 enum direction { RECEIVED, SENT };
