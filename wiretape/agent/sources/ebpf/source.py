@@ -22,6 +22,7 @@ from wiretape.agent.sources.ebpf.events import (
 )
 from wiretape.agent.sources.ebpf.kernel import Map, attach_raw_tracepoint, create_ring
 from wiretape.agent.sources.ebpf.loader import (
+    KPROBE,
     RAW_TRACEPOINT,
     EbpfError,
     EbpfPermissionError,
@@ -30,6 +31,7 @@ from wiretape.agent.sources.ebpf.loader import (
     possible_processors,
 )
 from wiretape.agent.sources.ebpf.selection import KernelSelection, Selection
+from wiretape.agent.sources.ebpf.tls_probes import PROGRAMS, Attacher
 
 WAIT_NS = 400_000_000
 """How long events wait for others at most: what a batch costs is shared by all that is in it."""
@@ -46,12 +48,14 @@ _SOURCES = (
     "processes.bpf.c",
     "sockets.bpf.c",
     "streams.bpf.c",
+    "tls.bpf.c",
     "calls.bpf.c",
 )
 _FOLLOWING = ("sched_process_fork", "task_rename", "sched_process_exit")
 """Tracepoints, and the functions attached to them; these first."""
 _LOOKING = ("tcp_destroy_sock", "inet_sock_set_state", "sys_enter", "sys_exit")
-_CONTINUATION = "tell_data"
+_CONTINUATIONS = {"continuations": "tell_data", "tls_continuations": "tell_plaintext"}
+"""What goes on where one program was not enough."""
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 
 Address = IPv4Address | IPv6Address
@@ -111,6 +115,7 @@ class EbpfSource:
         self._over: list[int] = []
         self._owners: dict[tuple[int, int, bytes], _Owner] = {}
         self._links: list[int] = []
+        self._attacher: Attacher | None = None
         self._loaded = Loaded({}, {})
         self._busy = False
         _check_namespace()
@@ -120,8 +125,11 @@ class EbpfSource:
             self._ring = EventRing(self._descriptor, ring_bytes)
             self._loaded = load(
                 _SOURCES,
-                dict.fromkeys((*_FOLLOWING, *_LOOKING, _CONTINUATION), RAW_TRACEPOINT),
-                ["counters", "continuations", *chosen.maps],
+                {
+                    **dict.fromkeys((*_FOLLOWING, *_LOOKING, "tell_data"), RAW_TRACEPOINT),
+                    **dict.fromkeys((*PROGRAMS, "tell_plaintext"), KPROBE),
+                },
+                ["counters", *_CONTINUATIONS, *chosen.maps],
                 {
                     "RING_DESCRIPTOR": self._descriptor,
                     "RING_DATA_BYTES": ring_bytes - HEADROOM_BYTES,
@@ -133,12 +141,16 @@ class EbpfSource:
             )
             counters = mmap.mmap(self._loaded.maps["counters"], mmap.PAGESIZE, prot=mmap.PROT_READ)
             self._counters = memoryview(counters).cast("Q")
-            following = struct.pack("=I", self._loaded.programs[_CONTINUATION])
-            Map(self._loaded.maps["continuations"])[bytes(4)] = following
+            for continuations, name in _CONTINUATIONS.items():
+                following = struct.pack("=I", self._loaded.programs[name])
+                Map(self._loaded.maps[continuations])[bytes(4)] = following
             chosen.prepare(self._loaded)
             self._attach(_FOLLOWING)
             chosen.scan(self._loaded)
             self._attach(_LOOKING)
+            self._attacher = Attacher(
+                self._loaded.programs, selection, self._loaded.maps.get("processes")
+            )
         except OSError as error:
             self.__exit__()
             raise _translated(error) from error
@@ -205,8 +217,15 @@ class EbpfSource:
         """Whether so much waits that the kernel will soon have no room."""
         return self._ring.ready() > self._ring.size - self._ring.size // _ENOUGH_PART
 
+    def news(self) -> list[str]:
+        """What is to be told of TLS libraries, in lines, since this was last asked."""
+        return self._attacher.news() if self._attacher is not None else []
+
     def stop(self) -> None:
         """No event more; those that came are ready when this returns."""
+        if self._attacher is not None:
+            self._attacher.close()
+            self._attacher = None
         for link in self._links:
             os.close(link)
         self._links.clear()
