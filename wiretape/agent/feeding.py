@@ -1,9 +1,11 @@
 """The sources of a live run as its loop sees them: something to wait for, and then records."""
 
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
+from wiretape.agent.packets import Segments
 from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.sources.ebpf import EbpfSource, Kind, Notice
 from wiretape.agent.sources.ebpf.segments import LOST, MISSING, SegmentMaker
@@ -81,8 +83,8 @@ class SocketFeed:
         self._source = source
         self.where = where
         self.wait = source.wait
-        self.stop = source.stop
-        self._maker = SegmentMaker()
+        self._maker = SegmentMaker(source.selects_ports)
+        self._is_over = False
         self._lost = 0
         self._notices: set[tuple[Notice, int]] = set()
         self._told: set[tuple[Notice, int]] = set()
@@ -96,23 +98,41 @@ class SocketFeed:
     def prepare(self, pipeline: Pipeline) -> None:
         pipeline.lost, pipeline.missing = LOST, MISSING
 
+    def stop(self) -> None:
+        self._source.stop()
+        self._is_over = True
+
     def read(self, pipeline: Pipeline) -> Iterator[list[Record]]:
         for batch in self._source.batches():
-            unknown = self._maker.unknown_events
             segments = self._maker.segments(batch, self._source.connections, pipeline.packets)
-            skipped = {"unknown_socket": self._maker.unknown_events - unknown}
             notices = batch.kind == Kind.NOTICE
             if notices.any():
-                skipped["notice"] = int(notices.sum())
+                self._maker.skipped["notice"] = int(notices.sum())
                 told = zip(batch.reason[notices], batch.process[notices], strict=True)
                 self._notices |= {(Notice(reason), int(pid)) for reason, pid in told}
-            skipped = {reason: events for reason, events in skipped.items() if events}
-            yield pipeline.feed_segments(segments, len(batch), skipped, self.dropped())
+            yield self._feed(pipeline, segments, len(batch))
+        late = self._maker.overdue(time.time_ns(), pipeline.packets, self._is_over)
+        if late is not None or self._maker.skipped:
+            yield self._feed(pipeline, late, 0)
+
+    def _feed(self, pipeline: Pipeline, segments: Segments | None, events: int) -> list[Record]:
+        skipped = dict(self._maker.skipped)
+        self._maker.skipped.clear()
+        pipeline.ledger.sockets_unknown = self._maker.tls.unknown
+        return pipeline.feed_segments(segments, events, skipped, self.dropped())
 
     def changes(self) -> list[str]:
         new = sorted(self._notices - self._told)
         self._told |= self._notices
-        return [_NOTICES[notice].format(pid) for notice, pid in new]
+        silent = [
+            _TLS_NOTICES[what].format(pid, command.decode(errors="replace"))
+            for what, pid, command in self._maker.tls.take_notices()
+        ]
+        return [
+            *(_NOTICES[notice].format(pid) for notice, pid in new),
+            *self._source.news(),
+            *silent,
+        ]
 
     def dropped(self) -> int:
         lost, self._lost = self._lost, self._source.losses.events
@@ -122,4 +142,8 @@ class SocketFeed:
 _NOTICES = {
     Notice.USES_IO_URING: "process {} uses io_uring: what passes so is not seen",
     Notice.IS_32_BIT: "process {} is a 32-bit one: its calls are not seen",
+}
+_TLS_NOTICES = {
+    "silent": "process {} ({}) speaks TLS by no library that is known: it stays undecoded",
+    "unknown": "process {} ({}) has TLS streams whose sockets are not known: without addresses",
 }

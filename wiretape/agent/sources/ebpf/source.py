@@ -13,6 +13,9 @@ from typing import NamedTuple, Self
 from wiretape.agent.sources.ebpf import processes
 from wiretape.agent.sources.ebpf.events import (
     HEADROOM_BYTES,
+    IS_NEW,
+    IS_OF_OTHER_PORT,
+    IS_TLS,
     RING_BYTES,
     EventBatch,
     EventRing,
@@ -97,6 +100,11 @@ class SocketConnection:
     container: str
     """Its id; empty where it is no container's."""
     netns: int
+    carrier: int | None = None
+    """Of the plaintext of a TLS stream: the number of the connection that carries it; 0 where that is
+    not known, and the addresses are none."""
+    of_other_port: bool = False
+    """It is said only to tell that the ports of its carrier are not among those selected."""
 
 
 class _Owner(NamedTuple):
@@ -115,6 +123,7 @@ class EbpfSource:
         self._over: list[int] = []
         self._owners: dict[tuple[int, int, bytes], _Owner] = {}
         self._links: list[int] = []
+        self.selects_ports = bool(selection.ports)
         self._attacher: Attacher | None = None
         self._loaded = Loaded({}, {})
         self._busy = False
@@ -234,27 +243,32 @@ class EbpfSource:
         for n in (batch.kind == Kind.OPENED).nonzero()[0].tolist():
             number = int(batch.connection[n])
             self.connections[number] = self._connection(batch, n, batch.opened(n))
-        self._over += batch.connection[batch.kind == Kind.CLOSED].tolist()
+        # Who reads the batch keeps what it needs of TLS: of a process that died, no end may come.
+        over = (batch.kind == Kind.CLOSED) | (batch.kind == Kind.OPENED) & (batch.flags != 0)
+        self._over += batch.connection[over].tolist()
 
     def _connection(self, batch: EventBatch, n: int, opened: Opened) -> SocketConnection:
         pid = int(batch.process[n])
         owner = self._owner(pid, opened)
         accepted: bool | None = opened.role is Role.ACCEPTED
-        if opened.role is Role.OPEN_BEFORE:
+        if opened.role is Role.OPEN_BEFORE and opened.local_port:
             accepted = opened.local_port in processes.listening_ports(pid) or None
+        flags = int(batch.flags[n])
         return SocketConnection(
             number=int(batch.connection[n]),
             local=(_address(opened.local), opened.local_port),
             remote=(_address(opened.remote), opened.remote_port),
             accepted=accepted,
             opened_at_ns=int(batch.at_ns[n]),
-            open_before=opened.role is Role.OPEN_BEFORE,
+            open_before=opened.role is Role.OPEN_BEFORE or flags & (IS_TLS | IS_NEW) == IS_TLS,
             before=opened.before,
             pid=pid,
             command=owner.command,
             cgroup=owner.cgroup,
             container=owner.container,
             netns=opened.netns,
+            carrier=int(batch.position[n]) if flags & IS_TLS else None,
+            of_other_port=bool(flags & IS_OF_OTHER_PORT),
         )
 
     def _owner(self, pid: int, opened: Opened) -> _Owner:
