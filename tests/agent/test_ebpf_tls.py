@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from live_agent import PATIENCE_S, running, until
+from live_agent import PATIENCE_S, Agent, running, until
 from tls_server import answer
 
 from wiretape.exchange.recording import read_recording
@@ -100,6 +101,26 @@ def ask(port: int, connections: int = 4, requests: int = 4, size: int = 2000) ->
         client.go_on()
 
 
+@contextmanager
+def recorded(folder: Path, *options: str | Path) -> Iterator["Recorded"]:
+    """The agent at work; what it recorded is there afterwards."""
+    recording, summary = folder / "rec.mcap", folder / "ledger.json"
+    found = Recorded()
+    with running("-o", recording, "--summary-json", summary, *options) as agent:
+        found.agent = agent
+        yield found
+        found.said = agent.end().err
+    found.exchanges = list(read_recording(recording))
+    found.ledger = ledger(summary)
+
+
+class Recorded:
+    agent: Agent
+    said: str
+    exchanges: list[pb.Exchange]
+    ledger: dict
+
+
 def ledger(path: Path) -> dict:
     found = json.loads(path.read_text())
     assert found["packets"] == found["packets_decoded"] + sum(found["packets_skipped"].values())
@@ -126,20 +147,140 @@ def agrees(exchanges: list[pb.Exchange], noted: list[dict], role: int) -> None:
 
 @pytest.mark.parametrize("size", [10, 2000, 400_000])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_server(kind: str, size: int, certified: Path, tmp_path: Path) -> None:
-    recording, summary = tmp_path / "rec.mcap", tmp_path / "ledger.json"
+def test_servers(kind: str, size: int, certified: Path, tmp_path: Path) -> None:
+    # No more at once than the ring has room for.
+    connections = 2 if size > 100_000 else 6
     with serving(kind, certified) as server:
-        options = ("-o", recording, "--summary-json", summary)
-        with running(*options, "--pid", str(server.pid)) as agent:
-            ask(server.port, size=size)
-            until(lambda: len(server.noted()) == 16, "all requests")
-            assert agent.end().code == 130
-        exchanges = list(read_recording(recording))
-        agrees(exchanges, server.noted(), pb.ROLE_INBOUND)
+        with recorded(tmp_path, "--pid", str(server.pid)) as found:
+            ask(server.port, connections, 3, size)
+        agrees(found.exchanges, server.noted(), pb.ROLE_INBOUND)
     version = "1.2" if "1.2" in kind else "1.3"
-    assert {e.connection.tls.version for e in exchanges} == {version}
-    assert {e.connection.process.pid for e in exchanges} == {server.pid}
-    counted = ledger(summary)
+    assert {e.connection.tls.version for e in found.exchanges} == {version}
+    assert {e.connection.process.pid for e in found.exchanges} == {server.pid}
+    counted = found.ledger
     assert counted["sockets_unknown"] == counted["kernel_drops"] == 0
-    assert counted["exchanges"] == counted["complete"] == 16
+    assert counted["exchanges"] == counted["complete"] == 3 * connections
     assert set(counted["undecoded_streams"]) <= {"tls"}
+    assert "TLS" not in found.said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_connections_opened_before(kind: str, certified: Path, tmp_path: Path) -> None:
+    with serving(kind, certified) as server, Client(server.port, 3, 4, 3000) as client:
+        before = [each["target"] for each in server.noted()]
+        with recorded(tmp_path, "--pid", str(server.pid)) as found:
+            client.go_on()
+        noted = [each for each in server.noted() if each["target"] not in before]
+        agrees(found.exchanges, noted, pb.ROLE_INBOUND)
+    assert all(e.connection.midstream for e in found.exchanges)
+    assert found.ledger["sockets_unknown"] == 0
+
+
+@pytest.mark.parametrize("ports", [True, False])
+@pytest.mark.parametrize("kind", ["threaded", "asyncio"])
+def test_ports(kind: str, ports: bool, certified: Path, tmp_path: Path) -> None:
+    with serving(kind, certified) as server:
+        port = server.port if ports else 1
+        with recorded(tmp_path, "--pid", str(server.pid), "--port", str(port)) as found:
+            ask(server.port)
+        agrees(found.exchanges, server.noted() if ports else [], pb.ROLE_INBOUND)
+    assert ports or not found.ledger["connections"]
+
+
+def test_a_client(certified: Path, tmp_path: Path) -> None:
+    """Python's, which asks the server by its name."""
+    with serving("threaded", certified) as server:
+        with Client(server.port, 3, 4, 3000) as client:
+            first = [each["target"] for each in server.noted()]
+            with recorded(tmp_path, "--pid", str(client.process.pid)) as found:
+                client.go_on()
+        noted = [each for each in server.noted() if each["target"] not in first]
+        agrees(found.exchanges, noted, pb.ROLE_OUTBOUND)
+
+
+@pytest.mark.parametrize("command", ["curl", "gnutls-cli", "node"])
+def test_clients_that_start_later(command: str, certified: Path, tmp_path: Path) -> None:
+    """Also those of libraries that nobody has loaded before."""
+    if shutil.which(command) is None:
+        pytest.skip(f"{command} is missing")
+    with serving("threaded", certified) as server:
+        url = f"https://localhost:{server.port}/by-{command}?5000"
+        with recorded(tmp_path, "--comm", command) as found:
+            if command == "curl":
+                # Both on one connection.
+                subprocess.run(
+                    ["curl", "-sk", url, "-d", "posted", url.replace("by", "again-by")],
+                    check=True, capture_output=True, timeout=20,
+                )  # fmt: skip
+            elif command == "gnutls-cli":
+                subprocess.run(
+                    ["gnutls-cli", "--no-ca-verification", "localhost", "-p", str(server.port)],
+                    input=f"GET /by-{command}?5000 HTTP/1.1\r\nHost: localhost\r\n"
+                    "Connection: close\r\n\r\n".encode(),
+                    capture_output=True, timeout=20,
+                )  # fmt: skip
+            else:
+                script = (
+                    "process.env.NODE_TLS_REJECT_UNAUTHORIZED = 0; setTimeout(() => "
+                    f"fetch('{url}').then((a) => a.text()).then((t) => console.log(t.length)), 1500)"
+                )
+                subprocess.run(["node", "-e", script], check=True, capture_output=True, timeout=20)
+        agrees(found.exchanges, server.noted(), pb.ROLE_OUTBOUND)
+    connections = [e.connection for e in found.exchanges]
+    assert {each.tls.server_name for each in connections} == {b"localhost"}
+    assert len({each.id for each in connections}) == 1
+    assert not connections[0].midstream
+
+
+def test_openssl_at_both_ends(certified: Path, tmp_path: Path) -> None:
+    """What is typed goes over; nothing of HTTP about the server."""
+    with subprocess.Popen(
+        ["openssl", "s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-cert",
+         certified / "cert.pem", "-key", certified / "key.pem"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as server:  # fmt: skip
+        assert server.stdout is not None and server.stdin is not None
+        line = b""
+        while not line.startswith(b"ACCEPT"):
+            line = server.stdout.readline()
+        port = line.rpartition(b":")[2].strip().decode()
+        with recorded(tmp_path, "--comm", "openssl") as found:
+            with subprocess.Popen(
+                ["openssl", "s_client", "-quiet", "-connect", f"127.0.0.1:{port}"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            ) as client:  # fmt: skip
+                assert client.stdin is not None and client.stdout is not None
+                client.stdin.write(b"GET /typed HTTP/1.1\nHost: me\n\n")
+                client.stdin.flush()
+                while server.stdout.readline() != b"Host: me\n":
+                    pass
+                server.stdin.write(b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello")
+                server.stdin.flush()
+                assert client.stdout.read(5) == b"HTTP/"
+                client.stdin.close()
+                client.wait(PATIENCE_S)
+            server.kill()
+    one, other = found.exchanges
+    assert {one.role, other.role} == {pb.ROLE_INBOUND, pb.ROLE_OUTBOUND}
+    for each in (one, other):
+        assert each.http.request.target == b"/typed"
+        assert each.http.response.content.data == b"hello"
+    assert one.connection.client == other.connection.client
+
+
+def test_a_program_whose_tls_is_not_known(certified: Path, tmp_path: Path) -> None:
+    """OpenSSL's own server by its BIO, which passes by the library's functions."""
+    command = ["openssl", "s_server", "-www", "-quiet", "-accept", "127.0.0.1:0"]
+    command += ["-cert", str(certified / "cert.pem"), "-key", str(certified / "key.pem")]
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command[command.index("127.0.0.1:0")] = f"127.0.0.1:{port}"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        with recorded(tmp_path, "--pid", str(server.pid)) as found:
+            curl = ["curl", "-sk", "--retry", "5", "--retry-connrefused"]
+            url = f"https://127.0.0.1:{port}/"
+            subprocess.run([*curl, url], check=True, capture_output=True, timeout=30)
+        server.kill()
+    assert f"process {server.pid} (openssl) speaks TLS" in found.said
+    assert found.ledger["undecoded_streams"]["tls"]
+    assert not found.exchanges

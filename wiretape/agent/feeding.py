@@ -105,6 +105,8 @@ class SocketFeed:
     def read(self, pipeline: Pipeline) -> Iterator[list[Record]]:
         for batch in self._source.batches():
             segments = self._maker.segments(batch, self._source.connections, pipeline.packets)
+            for number in self._maker.tls.take_proven():
+                self._source.silence(number)
             notices = batch.kind == Kind.NOTICE
             if notices.any():
                 self._maker.skipped["notice"] = int(notices.sum())

@@ -138,7 +138,7 @@ class EbpfSource:
                     **dict.fromkeys((*_FOLLOWING, *_LOOKING, "tell_data"), RAW_TRACEPOINT),
                     **dict.fromkeys((*PROGRAMS, "tell_plaintext"), KPROBE),
                 },
-                ["counters", *_CONTINUATIONS, *chosen.maps],
+                ["counters", "carriers", *_CONTINUATIONS, *chosen.maps],
                 {
                     "RING_DESCRIPTOR": self._descriptor,
                     "RING_DATA_BYTES": ring_bytes - HEADROOM_BYTES,
@@ -150,6 +150,9 @@ class EbpfSource:
             )
             counters = mmap.mmap(self._loaded.maps["counters"], mmap.PAGESIZE, prot=mmap.PROT_READ)
             self._counters = memoryview(counters).cast("Q")
+            # Written to without a system call, for which there will be no privilege.
+            carriers = mmap.mmap(self._loaded.maps["carriers"], 8 * MAX_CONNECTIONS)
+            self._carriers = memoryview(carriers).cast("Q")
             for continuations, name in _CONTINUATIONS.items():
                 following = struct.pack("=I", self._loaded.programs[name])
                 Map(self._loaded.maps[continuations])[bytes(4)] = following
@@ -217,6 +220,10 @@ class EbpfSource:
             for number in self._over:
                 self.connections.pop(number, None)
             self._over.clear()
+
+    def silence(self, number: int) -> None:
+        """What this connection passes is told as plaintext of TLS: it need not come any more."""
+        self._carriers[(number ^ number >> 36) % MAX_CONNECTIONS] = number
 
     @property
     def losses(self) -> Losses:

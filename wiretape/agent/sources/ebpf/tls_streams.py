@@ -95,6 +95,7 @@ class TlsStreams:
         self._notices: list[tuple[str, int, bytes]] = []
         self.unknown = 0
         """Streams whose socket will not be known."""
+        self._proven: list[int] = []
         self._waiting: dict[int, Stream] = {}
         """Streams that are not settled."""
         self._over: list[int] = []
@@ -159,6 +160,11 @@ class TlsStreams:
         speaks TLS, and nobody sees its plaintext), "unknown" (not all of its sockets are known)."""
         notices, self._notices = self._notices, []
         return notices
+
+    def take_proven(self) -> list[int]:
+        """Sockets of which the kernel does not know that they carry TLS, since this was last asked."""
+        proven, self._proven = self._proven, []
+        return proven
 
     def hold(self, number: int, size: int) -> None:
         """So many bytes of a stream wait."""
@@ -306,6 +312,7 @@ class TlsStreams:
             carrier=number,
         )
         self._bind(stream, number, known, socket, n)
+        self._proven.append(number)
 
     # -- what is said of it
 

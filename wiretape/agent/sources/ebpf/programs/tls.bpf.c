@@ -157,6 +157,27 @@ INLINE u64 first_byte(struct arguments *arguments)
 	return piece.base;
 }
 
+/* Sockets of which user space knows that their bytes are told as plaintext, by their numbers; each has
+ * one place, and may lose it to another: user space does without them as well. */
+BPF_F_TABLE("array", int, u64, carriers, MAX_CONNECTIONS, BPF_F_MMAPABLE);
+
+/* In place of a stream's number, where user space alone knows it. */
+#define SOME_STREAM 1
+
+INLINE int is_known_to_carry(struct connection *connection)
+{
+	int place = (connection->number ^ connection->number >> 36) % MAX_CONNECTIONS;
+	u64 *number;
+
+	if (connection->tls)
+		return 1;
+	number = carriers.lookup(&place);
+	if (!number || *number != connection->number)
+		return 0;
+	connection->tls = SOME_STREAM;
+	return 1;
+}
+
 /* Whether a call passes what is seen as plaintext too: within a call of the library, from the first
  * record with the application's own data on. */
 INLINE int is_ciphertext(struct connection *connection, struct call *call,
@@ -168,7 +189,7 @@ INLINE int is_ciphertext(struct connection *connection, struct call *call,
 	struct session session;
 
 	if (!state || !state->depth)
-		return connection->tls != 0;
+		return is_known_to_carry(connection);
 	this_session(&session, state->depth > 1 ? state->inner.session : state->outer.session);
 	struct tls_stream *stream = tls_streams.lookup(&session);
 	if (stream && stream->number == connection->tls)
