@@ -171,7 +171,15 @@ def test_connections_opened_before(kind: str, certified: Path, tmp_path: Path) -
         with recorded(tmp_path, "--pid", str(server.pid)) as found:
             client.go_on()
         noted = [each for each in server.noted() if each["target"] not in before]
-        agrees(found.exchanges, noted, pb.ROLE_INBOUND)
+        exchanges = found.exchanges
+        if kind.startswith("threaded"):
+            # Each thread waited in the library, where no probe saw it come in: what it returned with
+            # is not seen, and not passed over in silence.
+            noted = [each for each in noted if "-1." not in each["target"]]
+            halves = [e for e in exchanges if not e.http.HasField("request")]
+            assert [len(e.http.response.content.data) for e in halves] == [3001] * 3
+            exchanges = [e for e in exchanges if e.http.HasField("request")]
+        agrees(exchanges, noted, pb.ROLE_INBOUND)
     assert all(e.connection.midstream for e in found.exchanges)
     assert found.ledger["sockets_unknown"] == 0
 
@@ -188,14 +196,14 @@ def test_ports(kind: str, ports: bool, certified: Path, tmp_path: Path) -> None:
 
 
 def test_a_client(certified: Path, tmp_path: Path) -> None:
-    """Python's, which asks the server by its name."""
     with serving("threaded", certified) as server:
         with Client(server.port, 3, 4, 3000) as client:
             first = [each["target"] for each in server.noted()]
             with recorded(tmp_path, "--pid", str(client.process.pid)) as found:
                 client.go_on()
         noted = [each for each in server.noted() if each["target"] not in first]
-        agrees(found.exchanges, noted, pb.ROLE_OUTBOUND)
+        # Who made a connection that was open before cannot be told, but of one who listens.
+        agrees(found.exchanges, noted, pb.ROLE_UNSPECIFIED)
 
 
 @pytest.mark.parametrize("command", ["curl", "gnutls-cli", "node"])
@@ -257,9 +265,8 @@ def test_openssl_at_both_ends(certified: Path, tmp_path: Path) -> None:
                 server.stdin.write(b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello")
                 server.stdin.flush()
                 assert client.stdout.read(5) == b"HTTP/"
-                client.stdin.close()
+                server.kill()
                 client.wait(PATIENCE_S)
-            server.kill()
     one, other = found.exchanges
     assert {one.role, other.role} == {pb.ROLE_INBOUND, pb.ROLE_OUTBOUND}
     for each in (one, other):

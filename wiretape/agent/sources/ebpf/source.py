@@ -260,21 +260,25 @@ class EbpfSource:
         accepted: bool | None = opened.role is Role.ACCEPTED
         if opened.role is Role.OPEN_BEFORE and opened.local_port:
             accepted = opened.local_port in processes.listening_ports(pid) or None
-        flags = int(batch.flags[n])
+        flags, carrier = int(batch.flags[n]), int(batch.position[n])
+        open_before = opened.role is Role.OPEN_BEFORE
+        if flags & IS_TLS:
+            # What carries it may have been there, or not be known.
+            open_before = bool(carrier) and open_before or not flags & IS_NEW
         return SocketConnection(
             number=int(batch.connection[n]),
             local=(_address(opened.local), opened.local_port),
             remote=(_address(opened.remote), opened.remote_port),
             accepted=accepted,
             opened_at_ns=int(batch.at_ns[n]),
-            open_before=opened.role is Role.OPEN_BEFORE or flags & (IS_TLS | IS_NEW) == IS_TLS,
+            open_before=open_before,
             before=opened.before,
             pid=pid,
             command=owner.command,
             cgroup=owner.cgroup,
             container=owner.container,
             netns=opened.netns,
-            carrier=int(batch.position[n]) if flags & IS_TLS else None,
+            carrier=carrier if flags & IS_TLS else None,
             of_other_port=bool(flags & IS_OF_OTHER_PORT),
         )
 
