@@ -135,13 +135,15 @@ class Libraries:
                     yield from self._new(str(path), path)
 
     def of(self, pid: int) -> Iterator[Library]:
-        """What a process has loaded since this was last asked."""
+        """What a process has loaded since this was last asked. Raises PermissionError."""
         home = PROC / str(pid)
         try:
             size = _size(home)
             if self._sizes.get(pid) == size:
                 return
             mapped = list(_mapped(home))
+        except PermissionError:
+            raise
         except OSError:
             self._sizes.pop(pid, None)  # it is over
             return

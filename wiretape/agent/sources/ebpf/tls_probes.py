@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from wiretape.agent.privileges import Capability, keep
 from wiretape.agent.sources.ebpf import processes
 from wiretape.agent.sources.ebpf.kernel import Map
 from wiretape.agent.sources.ebpf.selection import Selection
@@ -29,6 +30,16 @@ from wiretape.agent.sources.ebpf.tls_libraries import Libraries, Library
 SCAN_S = 0.4
 """How often it is looked for processes and libraries that are new."""
 _PATIENCE_S = 30
+
+NEEDED = (
+    Capability.BPF,
+    Capability.PERFMON,
+    Capability.SYS_ADMIN,
+    Capability.SYS_PTRACE,
+    Capability.DAC_READ_SEARCH,
+)
+"""To attach (kernels from 6.16 on have returned to SYS_ADMIN for that), to see what processes of
+others have loaded, and to open it."""
 
 _NUMBERS = {"x86_64": 298, "aarch64": 241}
 _UPROBE = Path("/sys/bus/event_source/devices/uprobe")
@@ -149,6 +160,7 @@ class _Child:
         self._chosen = None if chosen is None else Map(chosen)
         self._libraries = Libraries(frozenset(PROBES))
         self._attached: list[int] = []
+        self._is_refusal_told = False
 
     def run(self) -> None:
         """Until the agent is no more."""
@@ -159,6 +171,7 @@ class _Child:
         gc.disable()
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        keep(*NEEDED)
         self._attach(self._libraries.common())
         self._scan()
         self._say("ready")
@@ -175,7 +188,15 @@ class _Child:
         pids = set(self._pids())
         self._libraries.forget(pids)
         for pid in sorted(pids):
-            self._attach(self._libraries.of(pid))
+            try:
+                self._attach(self._libraries.of(pid))
+            except PermissionError:
+                if not self._is_refusal_told:
+                    self._is_refusal_told = True
+                    self._say(
+                        f"TLS of process {pid} is not looked at, nor of others like it:"
+                        " CAP_SYS_PTRACE is missing"
+                    )
 
     def _pids(self) -> Iterator[int]:
         if self._chosen is not None:
@@ -202,6 +223,8 @@ class _Child:
                         self._attached.append(
                             attach_uprobe(library.file, offset, probe.returns, program)
                         )
+            except PermissionError:
+                self._say(f"{library.path}: its TLS is not looked at: CAP_SYS_ADMIN is missing")
             except OSError as error:
                 self._say(f"{library.path}: its TLS is not looked at: {error.strerror}")
 

@@ -57,7 +57,13 @@ class Records:
         return ended
 
     def lose(self) -> None:
+        """Some bytes were not seen."""
         self.is_broken = True
+
+    def begin_again(self) -> None:
+        """A record may begin with what comes next."""
+        self.is_broken, self._is_clear = False, False
+        self._header, self._left = b"", 0
 
     def _begin(self) -> None:
         kind, major, self._length = struct.unpack(">BBxH", self._header)

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from wiretape.agent.sources.ebpf.events import RECEIVED, SENT, EventBatch, Kind
 from wiretape.agent.sources.ebpf.source import SocketConnection
 from wiretape.agent.sources.ebpf.tls_records import Records, Tls, fits, tls_of
@@ -21,6 +23,7 @@ MAX_HELD_BYTES = 1 << 20
 _SILENT_NS = 2_000_000_000
 _MAX_TURNS = 16
 _MAX_THREADS = 4096
+_MAX_TRIES = 32
 _FEW_RECORDS = {"1.3": 2, "1.2": 1}
 """How many records with application data each side sends, if it sends any of that."""
 
@@ -28,7 +31,7 @@ _FEW_RECORDS = {"1.3": 2, "1.2": 1}
 class Socket:
     """A connection of a socket of which it is not known yet that its bytes are told as plaintext."""
 
-    __slots__ = ("counts", "number", "records", "since_ns", "socket")
+    __slots__ = ("counts", "number", "records", "since_ns", "socket", "tries")
 
     def __init__(self, number: int, socket: SocketConnection, at_ns: int) -> None:
         self.number = number
@@ -37,6 +40,10 @@ class Socket:
         self.counts = [0, 0]
         """Records with application data, of either direction."""
         self.since_ns = at_ns
+        self.tries = 0
+
+    def has_records(self) -> bool:
+        return any(each.messages for each in self.records) or any(self.counts)
 
     @property
     def tls(self) -> Tls:
@@ -112,12 +119,16 @@ class TlsStreams:
         for number in self._over:
             self.streams.pop(number, None)
         self._over.clear()
+        new = batch.connection[batch.kind == Kind.OPENED].tolist()
+        mine = np.isin(batch.connection, np.array([*self._sockets, *new], np.int64))
+        rows = ((batch.flags != 0) | mine).nonzero()[0]
         columns = (
-            batch.kind, batch.connection, batch.direction, batch.length, batch.thread,
-            batch.flags, batch.ended_ns,
+            rows, batch.kind[rows], batch.connection[rows], batch.direction[rows],
+            batch.length[rows], batch.thread[rows], batch.flags[rows], batch.ended_ns[rows],
         )  # fmt: skip
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        for n, (kind, number, direction, length, thread, is_tls, at_ns) in enumerate(rows):
+        for n, kind, number, direction, length, thread, is_tls, at_ns in zip(
+            *(column.tolist() for column in columns), strict=True
+        ):
             if kind == Kind.OPENED:
                 if is_tls:
                     self._open(number, connections[number], at_ns, n)
@@ -265,13 +276,14 @@ class TlsStreams:
         self, socket: Socket, thread_number: int, direction: int, payload: memoryview | None, n: int
     ) -> None:
         records = socket.records[direction]
+        lengths: list[int] = []
         if payload is None:
             records.lose()
-        lengths = [] if payload is None else records.feed(payload)
-        socket.counts[direction] += len(lengths)
-        if all(each.is_broken for each in socket.records):
-            del self._sockets[socket.number]  # plaintext itself, or never to be understood
+        else:
+            lengths = records.feed(payload)
+        if records.is_broken and not self._begin_again(socket, direction):
             return
+        socket.counts[direction] += len(lengths)
         thread = self._thread(thread_number)
         if direction == RECEIVED:
             thread.taken.clear()
@@ -294,6 +306,19 @@ class TlsStreams:
                 self._prove(stream, at, n)
             thread.given.clear()
             thread.written.clear()
+
+    def _begin_again(self, socket: Socket, direction: int) -> bool:
+        """Its bytes are no records; whether they may be, from what comes next on: what is read often
+        begins with a record."""
+        if not socket.socket.open_before and not socket.has_records():
+            del self._sockets[socket.number]  # plaintext itself
+            return False
+        socket.tries += 1
+        if socket.tries > _MAX_TRIES:
+            del self._sockets[socket.number]
+            return False
+        socket.records[direction].begin_again()
+        return True
 
     def _fits(self, number: int, lengths: list[int], plaintext: int) -> bool:
         socket = self._sockets.get(number)
