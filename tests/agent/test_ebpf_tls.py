@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from live_agent import PATIENCE_S, Agent, running, until
 from tls_server import answer
 
+from wiretape.agent.sources.ebpf.tls_probes import NEEDED
 from wiretape.exchange.recording import read_recording
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
@@ -173,8 +175,8 @@ def test_connections_opened_before(kind: str, certified: Path, tmp_path: Path) -
         noted = [each for each in server.noted() if each["target"] not in before]
         exchanges = found.exchanges
         if kind.startswith("threaded"):
-            # Each thread waited in the library, where no probe saw it come in: what it returned with
-            # is not seen, and not passed over in silence.
+            # Each thread waited in the library, where no probe saw it come in: what it returned
+            # with is not seen, and not passed over in silence.
             noted = [each for each in noted if "-1." not in each["target"]]
             halves = [e for e in exchanges if not e.http.HasField("request")]
             assert [len(e.http.response.content.data) for e in halves] == [3001] * 3
@@ -229,8 +231,8 @@ def test_clients_that_start_later(command: str, certified: Path, tmp_path: Path)
                 )  # fmt: skip
             else:
                 script = (
-                    "process.env.NODE_TLS_REJECT_UNAUTHORIZED = 0; setTimeout(() => "
-                    f"fetch('{url}').then((a) => a.text()).then((t) => console.log(t.length)), 1500)"
+                    "process.env.NODE_TLS_REJECT_UNAUTHORIZED = 0;"
+                    f"setTimeout(() => fetch('{url}').then((a) => a.text()), 1500)"
                 )
                 subprocess.run(["node", "-e", script], check=True, capture_output=True, timeout=20)
         agrees(found.exchanges, server.noted(), pb.ROLE_OUTBOUND)
@@ -247,26 +249,30 @@ def test_openssl_at_both_ends(certified: Path, tmp_path: Path) -> None:
          certified / "cert.pem", "-key", certified / "key.pem"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as server:  # fmt: skip
-        assert server.stdout is not None and server.stdin is not None
+        assert server.stdout is not None
+        assert server.stdin is not None
         line = b""
         while not line.startswith(b"ACCEPT"):
             line = server.stdout.readline()
         port = line.rpartition(b":")[2].strip().decode()
-        with recorded(tmp_path, "--comm", "openssl") as found:
-            with subprocess.Popen(
+        with (
+            recorded(tmp_path, "--comm", "openssl") as found,
+            subprocess.Popen(
                 ["openssl", "s_client", "-quiet", "-connect", f"127.0.0.1:{port}"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            ) as client:  # fmt: skip
-                assert client.stdin is not None and client.stdout is not None
-                client.stdin.write(b"GET /typed HTTP/1.1\nHost: me\n\n")
-                client.stdin.flush()
-                while server.stdout.readline() != b"Host: me\n":
-                    pass
-                server.stdin.write(b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello")
-                server.stdin.flush()
-                assert client.stdout.read(5) == b"HTTP/"
-                server.kill()
-                client.wait(PATIENCE_S)
+            ) as client,
+        ):  # fmt: skip
+            assert client.stdin is not None
+            assert client.stdout is not None
+            client.stdin.write(b"GET /typed HTTP/1.1\nHost: me\n\n")
+            client.stdin.flush()
+            while server.stdout.readline() != b"Host: me\n":
+                pass
+            server.stdin.write(b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello")
+            server.stdin.flush()
+            assert client.stdout.read(5) == b"HTTP/"
+            server.kill()
+            client.wait(PATIENCE_S)
     one, other = found.exchanges
     assert {one.role, other.role} == {pb.ROLE_INBOUND, pb.ROLE_OUTBOUND}
     for each in (one, other):
@@ -291,3 +297,78 @@ def test_a_program_whose_tls_is_not_known(certified: Path, tmp_path: Path) -> No
     assert f"process {server.pid} (openssl) speaks TLS" in found.said
     assert found.ledger["undecoded_streams"]["tls"]
     assert not found.exchanges
+
+
+@pytest.mark.parametrize("kind", ["threaded", "asyncio", "node"])
+def test_a_crowd_whose_requests_are_of_one_length(
+    kind: str, certified: Path, tmp_path: Path
+) -> None:
+    """Nothing is mixed between connections: each mark is found where it was sent, and once."""
+    with serving(kind, certified) as server:
+        with recorded(tmp_path, "--pid", str(server.pid)) as found:
+            ask(server.port, connections=10, requests=1, size=300)
+            ask(server.port, connections=60, requests=3, size=300)
+        noted = server.noted()
+        # The first ones have the names of later ones.
+        assert len(found.exchanges) == len(noted) == 190
+        told = sorted((e.connection.client.port, e.http.request.target) for e in found.exchanges)
+        assert told == sorted((each["port"], each["target"].encode()) for each in noted)
+    for exchange in found.exchanges:
+        target = exchange.http.request.target.decode()
+        assert exchange.http.response.content.data == answer(target)
+    assert found.ledger["sockets_unknown"] == found.ledger["kernel_drops"] == 0
+
+
+def test_a_library_that_only_the_process_can_see(certified: Path, tmp_path: Path) -> None:
+    """In another mount namespace, as in a container; from a file that nobody else has loaded."""
+    found = subprocess.run(
+        [sys.executable, "-c", "import ssl; print(*{line.split()[-1] for line in "
+         "open('/proc/self/maps') if 'libssl' in line or 'libcrypto' in line})"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    if "libssl" not in found.stdout:
+        pytest.skip("Python has OpenSSL in itself")
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    script = (
+        f"mount -t tmpfs none {hidden} && cp {found.stdout.strip()} {hidden} &&"
+        f" LD_LIBRARY_PATH={hidden} exec {sys.executable} {HERE / 'tls_server.py'}"
+        f" threaded {certified}"
+    )
+    with subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE) as process:
+        server = Server("threaded", certified, process)
+        assert str(hidden) in Path(f"/proc/{server.pid}/maps").read_text()
+        assert not list(hidden.iterdir())
+        with recorded(tmp_path, "--pid", str(server.pid)) as seen:
+            ask(server.port)
+        process.kill()
+        agrees(seen.exchanges, server.noted(), pb.ROLE_INBOUND)
+
+
+def test_killed_it_leaves_no_process_behind(certified: Path, tmp_path: Path) -> None:
+    with serving("threaded", certified) as server:
+        with running("-o", tmp_path / "rec.mcap", "--pid", str(server.pid)) as agent:
+            children = Path(f"/proc/{agent.process.pid}/task/{agent.process.pid}/children")
+            (child,) = map(int, children.read_text().split())
+            agent.process.kill()
+            agent.process.wait(PATIENCE_S)
+            until(lambda: not Path(f"/proc/{child}/fd/0").exists(), "the end of the child")
+        ask(server.port)
+
+
+def test_who_attaches_has_what_that_takes_and_is_told_of(certified: Path, tmp_path: Path) -> None:
+    with (
+        serving("threaded", certified) as server,
+        running("-o", tmp_path / "rec.mcap", "--pid", str(server.pid)) as agent,
+    ):
+        main = agent.process.pid
+        (child,) = map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())
+        status = dict(
+            line.split(":\t") for line in Path(f"/proc/{child}/status").read_text().splitlines()
+        )
+        assert int(status["CapEff"], 16) & ~sum(1 << each for each in NEEDED) == 0
+        assert int(status["CapPrm"], 16) == int(status["CapEff"], 16)
+        assert status["NoNewPrivs"] == "1"
+        assert status["Threads"] == "1"
+        os.kill(child, signal.SIGKILL)
+        agent.hears("TLS is not looked at any more")

@@ -1,8 +1,8 @@
 """Asks a server over TLS: `tls_client.py PORT CONNECTIONS REQUESTS SIZE`, all connections at once.
 
-Each asks one thing after the other on its connection; whatever each asks and is answered has a mark of
-its own. Every connection's first request goes as soon as all are open; the others when a line comes on
-standard input. "first" is written to standard output when the first ones are answered.
+Each asks one thing after the other on its connection; whatever each asks and is answered has a mark
+of its own. Every connection's first request goes as soon as all are open; the others when a line
+comes on standard input. "first" is written to standard output when the first ones are answered.
 """
 
 import http.client
@@ -24,7 +24,6 @@ def main() -> None:
     def ask(number: int) -> None:
         connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=20)
         connection.connect()
-        connection.sock.server_hostname
         opened.wait()
         for n in range(requests):
             mark = f"mark-{number}-{n}."

@@ -1,7 +1,7 @@
 """An HTTPS server that notes what it was asked, in lines of JSON: `tls_server.py KIND FOLDER`.
 
-`GET` or `POST /MARK?SIZE` is answered with so many bytes of the mark. FOLDER has cert.pem and key.pem;
-the port is written to standard output, and the notes to KIND.log.
+`GET` or `POST /MARK?SIZE` is answered with so many bytes of the mark. FOLDER has cert.pem and
+key.pem; the port is written to standard output, and the notes to KIND.log.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ def threaded(context: ssl.SSLContext, note) -> None:
             self.end_headers()
             self.wfile.write(content)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815
 
         def log_message(self, *unused: object) -> None:
             pass

@@ -144,7 +144,7 @@ def connection(
     tunnels: Sequence[bytes] = (),
     about: bytes = b"",
 ) -> bytes:
-    """A Connection message of encoded Endpoint and Tunnel messages; `about` as from `about` and `tls`."""
+    """A Connection message of encoded Endpoint and Tunnel messages; `about`: fields 6 and 7."""
     encoded = b"%b\x12%b%b\x1a%b%b%b%b%b%b" % (
         text(1, ident),
         varint(len(client)),

@@ -122,8 +122,8 @@ class SegmentMaker:
         rows: list[_Row] = []
         late = self._release(rows, settled.values(), len(batch.buffer))
         columns = (
-            batch.connection, batch.flags, batch.kind, batch.direction, batch.position, batch.length,
-            batch.start, batch.captured, batch.reason, batch.at_ns, batch.ended_ns,
+            batch.connection, batch.flags, batch.kind, batch.direction, batch.position,
+            batch.length, batch.start, batch.captured, batch.reason, batch.at_ns, batch.ended_ns,
         )  # fmt: skip
         order = _order(batch)
         ordered = zip(order.tolist(), *(column[order].tolist() for column in columns), strict=True)
@@ -233,7 +233,7 @@ class SegmentMaker:
     # -- TLS streams
 
     def _open_tls(self, rows: list[_Row], wide: int, stream: Stream | None, at_ns: int) -> None:
-        """It is seen first; `stream` where it is known already what carries it, or that it is not."""
+        """Its first event; `stream` where it is settled already what carries it."""
         if stream is None:
             self._held.setdefault(wide, _Held())
         elif stream.is_foreign:
@@ -330,8 +330,8 @@ class SegmentMaker:
 
 
 def _order(batch: EventBatch) -> I64:
-    """By time. A call that began earlier may end later: what was asked stands before its answer; but
-    a connection is opened before all else."""
+    """By time. A call that began earlier may end later: what was asked stands before its answer;
+    but a connection is opened before all else."""
     key = batch.at_ns
     opened = (batch.kind == Kind.OPENED).nonzero()[0]
     if len(opened):

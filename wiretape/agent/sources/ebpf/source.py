@@ -101,8 +101,8 @@ class SocketConnection:
     """Its id; empty where it is no container's."""
     netns: int
     carrier: int | None = None
-    """Of the plaintext of a TLS stream: the number of the connection that carries it; 0 where that is
-    not known, and the addresses are none."""
+    """Of the plaintext of a TLS stream: the number of the connection that carries it; 0 where that
+    is not known, and the addresses are none."""
     of_other_port: bool = False
     """It is said only to tell that the ports of its carrier are not among those selected."""
 
@@ -264,7 +264,7 @@ class EbpfSource:
         open_before = opened.role is Role.OPEN_BEFORE
         if flags & IS_TLS:
             # What carries it may have been there, or not be known.
-            open_before = bool(carrier) and open_before or not flags & IS_NEW
+            open_before = (bool(carrier) and open_before) or not flags & IS_NEW
         return SocketConnection(
             number=int(batch.connection[n]),
             local=(_address(opened.local), opened.local_port),

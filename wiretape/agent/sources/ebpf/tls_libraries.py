@@ -1,6 +1,6 @@
 """Where TLS libraries lie that processes have loaded, and where in them their functions begin.
 
-A library is told by what it defines, not by its name: OpenSSL may be part of a program, as in Node's.
+A library is told by what it defines, not by its name: OpenSSL may be part of a program, as of Node.
 """
 
 import mmap
@@ -52,7 +52,7 @@ def function_offsets(file: int, names: frozenset[bytes]) -> dict[bytes, int]:
     try:
         with mmap.mmap(file, 0, prot=mmap.PROT_READ) as content:
             return _functions(content, names)
-    except (OSError, ValueError, struct.error, IndexError):
+    except (OSError, ValueError, OverflowError, struct.error, IndexError):
         return {}
 
 

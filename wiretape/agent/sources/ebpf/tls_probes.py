@@ -1,11 +1,12 @@
-"""Attaches programs to the functions of TLS libraries, by a process that keeps the privilege for it.
+"""Attaches programs to functions of TLS libraries, by a process that keeps the privilege for it.
 
-Libraries are loaded at any time, so this goes on when the agent has given up its privileges: a child
-of the agent keeps those that it takes to look into processes and to attach, does nothing else, and
-reads nothing of what is captured. It ends when the agent does, in whatever way, and with it what it
-has attached.
+Libraries are loaded at any time, so this goes on when the agent has given up its privileges: a
+child of the agent keeps those that it takes to look into processes and to attach, does nothing
+else, and reads nothing of what is captured. It ends when the agent does, in whatever way, and with
+it what it has attached.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import gc
@@ -169,6 +170,7 @@ class _Child:
             signal.signal(number, signal.SIG_IGN)
         # Memory is shared with the agent as long as nothing is written to it.
         gc.disable()
+        self._close_others()
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         keep(*NEEDED)
@@ -177,6 +179,19 @@ class _Child:
         self._say("ready")
         while not select.select([self._agent], [], [], SCAN_S)[0]:
             self._scan()
+
+    def _close_others(self) -> None:
+        """What the agent has open, it closes when it wants."""
+        mine = {self._agent.fileno(), *self._programs.values()}
+        if self._chosen is not None:
+            mine.add(self._chosen.descriptor)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(nothing, number)
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+            if int(name) > 2 and int(name) not in mine:
+                with contextlib.suppress(OSError):  # that of the listing itself
+                    os.close(int(name))
 
     def _say(self, text: str) -> None:
         try:

@@ -89,7 +89,7 @@ class Tls:
 
 
 def tls_of(one: bytes, other: bytes) -> Tls:
-    """`one` and `other` are the handshake messages of both directions, whichever is the client's."""
+    """`one` and `other` are the handshake messages of both directions, in whichever order."""
     client, server = _Hello(), _Hello()
     for messages in (one, other):
         if messages[:1] == bytes([_CLIENT_HELLO]):

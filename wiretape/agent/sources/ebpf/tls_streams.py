@@ -1,9 +1,9 @@
 """Which socket carries a TLS stream, and what is told twice.
 
-The kernel knows it where the library itself reads and writes the socket. Where the application does,
-and the library only its memory, all that there is to see is that ciphertext came before plaintext, or
-went after it, on one thread; that counts as a proof only where the lengths of the records agree, and
-those of no other socket do.
+The kernel knows it where the library reads and writes the socket. Where the application does, and
+the library knows memory alone, all that there is to see is that ciphertext came before plaintext on
+one thread, or went after it; that counts as a proof only where the lengths of the records agree,
+and those of no other socket do.
 """
 
 from collections import deque
@@ -29,7 +29,7 @@ _FEW_RECORDS = {"1.3": 2, "1.2": 1}
 
 
 class Socket:
-    """A connection of a socket of which it is not known yet that its bytes are told as plaintext."""
+    """A connection of which it is not known that what it carries is told as plaintext."""
 
     __slots__ = ("counts", "number", "records", "since_ns", "socket", "tries")
 
@@ -77,7 +77,7 @@ class Stream:
 @dataclass
 class _Thread:
     reads: deque[tuple[int, list[int]]] = field(default_factory=lambda: deque(maxlen=_MAX_TURNS))
-    """Sockets that were read, and the records that ended in it: those that no stream has claimed."""
+    """Sockets that were read, and the records that ended so, which no stream has claimed."""
     taken: dict[int, int] = field(default_factory=dict)
     """Plaintext of streams since then."""
     given: dict[int, int] = field(default_factory=dict)
@@ -173,7 +173,7 @@ class TlsStreams:
         return notices
 
     def take_proven(self) -> list[int]:
-        """Sockets of which the kernel does not know that they carry TLS, since this was last asked."""
+        """Sockets of which the kernel does not know what they carry, since this was last asked."""
         proven, self._proven = self._proven, []
         return proven
 
@@ -308,8 +308,8 @@ class TlsStreams:
             thread.written.clear()
 
     def _begin_again(self, socket: Socket, direction: int) -> bool:
-        """Its bytes are no records; whether they may be, from what comes next on: what is read often
-        begins with a record."""
+        """Its bytes are no records; whether they may be from what comes next on, as what is read
+        often begins with a record."""
         if not socket.socket.open_before and not socket.has_records():
             del self._sockets[socket.number]  # plaintext itself
             return False
