@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
+from wiretape.agent.packets import Segments
 from wiretape.agent.pipeline import Pipeline
 from wiretape.agent.sources.ebpf import EbpfSource, Kind, Notice
 from wiretape.agent.sources.ebpf.segments import LOST, MISSING, SegmentMaker
@@ -92,8 +93,8 @@ class SocketFeed:
         self._source = source
         self.where = where
         self.wait = source.wait
-        self.stop = source.stop
-        self._maker = SegmentMaker()
+        self._maker = SegmentMaker(source.selects_ports)
+        self._is_over = False
         self._lost = 0
         self._notices: set[tuple[Notice, int]] = set()
         self._told: set[tuple[Notice, int]] = set()
@@ -107,18 +108,30 @@ class SocketFeed:
     def prepare(self, pipeline: Pipeline) -> None:
         pipeline.lost, pipeline.missing = LOST, MISSING
 
+    def stop(self) -> None:
+        self._source.stop()
+        self._is_over = True
+
     def read(self, pipeline: Pipeline) -> Iterator[list[Record]]:
         for batch in self._source.batches():
-            unknown = self._maker.unknown_events
             segments = self._maker.segments(batch, self._source.connections, pipeline.packets)
-            skipped = {"unknown_socket": self._maker.unknown_events - unknown}
+            for number in self._maker.tls.take_proven():
+                self._source.silence(number)
             notices = batch.kind == Kind.NOTICE
             if notices.any():
-                skipped["notice"] = int(notices.sum())
+                self._maker.skipped["notice"] = int(notices.sum())
                 told = zip(batch.reason[notices], batch.process[notices], strict=True)
                 self._notices |= {(Notice(reason), int(pid)) for reason, pid in told}
-            skipped = {reason: events for reason, events in skipped.items() if events}
-            yield pipeline.feed_segments(segments, len(batch), skipped, self.dropped())
+            yield self._feed(pipeline, segments, len(batch))
+        late = self._maker.overdue(time.time_ns(), pipeline.packets, self._is_over)
+        if late is not None or self._maker.skipped:
+            yield self._feed(pipeline, late, 0)
+
+    def _feed(self, pipeline: Pipeline, segments: Segments | None, events: int) -> list[Record]:
+        skipped = dict(self._maker.skipped)
+        self._maker.skipped.clear()
+        pipeline.ledger.sockets_unknown = self._maker.tls.unknown
+        return pipeline.feed_segments(segments, events, skipped, self.dropped())
 
     def unread(self) -> int:
         return sum(len(batch) for batch in self._source.batches())
@@ -126,7 +139,15 @@ class SocketFeed:
     def changes(self) -> list[str]:
         new = sorted(self._notices - self._told)
         self._told |= self._notices
-        return [_NOTICES[notice].format(pid) for notice, pid in new]
+        silent = [
+            _TLS_NOTICES[what].format(pid, command.decode(errors="replace"))
+            for what, pid, command in self._maker.tls.take_notices()
+        ]
+        return [
+            *(_NOTICES[notice].format(pid) for notice, pid in new),
+            *self._source.news(),
+            *silent,
+        ]
 
     def now_ns(self) -> int:
         return time.time_ns()
@@ -139,4 +160,8 @@ class SocketFeed:
 _NOTICES = {
     Notice.USES_IO_URING: "process {} uses io_uring: what passes so is not seen",
     Notice.IS_32_BIT: "process {} is a 32-bit one: its calls are not seen",
+}
+_TLS_NOTICES = {
+    "silent": "process {} ({}) speaks TLS by no library that is known: it stays undecoded",
+    "unknown": "process {} ({}) has TLS streams whose sockets are not known: without addresses",
 }

@@ -42,6 +42,8 @@ class Ledger:
     """Those that were open then: some of the packets may have been theirs."""
     connections_shed: int = 0
     """Left out, whole from then on, because there was more to do than could be done."""
+    sockets_unknown: int = 0
+    """TLS streams of which it could not be told which socket carried them: without addresses."""
     seconds: float = 0.0
 
     def faults(self) -> list[str]:

@@ -127,18 +127,18 @@ class Pipeline:
         self._read_segments(segments)
 
     def feed_segments(
-        self, segments: Segments, events: int, skipped: Mapping[str, int], dropped: int
+        self, segments: Segments | None, events: int, skipped: Mapping[str, int], dropped: int
     ) -> list[Record]:
         """Takes segments that were not made of packets, but of so many `events`, of which some were
-        `skipped`, by reason; the records that they finished."""
+        `skipped`, by reason, or some before them; the records that they finished."""
         self._count_drops(dropped)
         ledger = self._packet_ledger
-        self.packets += len(segments.packet)
         ledger.packets += events
         ledger.packets_decoded += events - sum(skipped.values())
         for reason, amount in skipped.items():
             count(ledger.packets_skipped, reason, amount)
-        if len(segments.packet):
+        if segments is not None and len(segments.packet):
+            self.packets += len(segments.packet)
             self._read_segments(segments)
         return in_order(*self.take())
 

@@ -230,6 +230,16 @@ def _drop(account: Account) -> None:
     _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
 
 
+def keep(*capabilities: Capability) -> None:
+    """Keep these alone, as far as they are there, and no way to others. Raises OSError."""
+    sets = capability_sets()
+    kept = sum(1 << each for each in capabilities) & sets.permitted
+    _check(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
+    _set_capabilities(CapabilitySets(kept, kept, 0))
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+
+
 def become(account: Account) -> None:
     """Change the user and groups alone. Raises OSError."""
     # Groups first: afterwards nothing may change them.

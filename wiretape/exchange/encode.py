@@ -144,7 +144,7 @@ def connection(
     tunnels: Sequence[bytes] = (),
     about: bytes = b"",
 ) -> bytes:
-    """A Connection message of encoded Endpoint and Tunnel messages; `about` as from `about`."""
+    """A Connection message of encoded Endpoint and Tunnel messages; `about`: fields 6 and 7."""
     encoded = b"%b\x12%b%b\x1a%b%b%b%b%b%b" % (
         text(1, ident),
         varint(len(client)),
@@ -164,6 +164,11 @@ def connection(
 def about(pid: int, command: bytes, container: str) -> bytes:
     """Field 6 of Connection: the process that has its socket."""
     return delimited(6, number(1, pid) + text(2, command) + text(3, container.encode()))
+
+
+def tls(server_name: bytes, alpn: bytes, version: str) -> bytes:
+    """Field 7 of Connection, for one whose plaintext was seen."""
+    return delimited(7, text(1, server_name) + text(2, alpn) + text(3, version.encode()))
 
 
 def tunnel(kind: str, key: int, addresses: Sequence[str]) -> bytes:

@@ -80,6 +80,8 @@ class Origin(NamedTuple):
     about: bytes
     """Encoded fields of a Connection message."""
     role: int
+    has_addresses: bool = True
+    """They are not known: those of the segments only tell the directions apart."""
 
 
 @dataclass

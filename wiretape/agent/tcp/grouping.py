@@ -14,7 +14,7 @@ from wiretape.agent.packets import ACK, FIN, I64, RST, SYN, Segments
 from wiretape.agent.packets.keys import grouped, number_rows
 from wiretape.agent.tcp.connection import FORGET_NS, IDLE_NS
 from wiretape.agent.tcp.half import ACKNOWLEDGED_HOLE_NS
-from wiretape.agent.tcp.identity import Endpoints, address_text
+from wiretape.agent.tcp.identity import NOBODY, Endpoints, address_text
 from wiretape.exchange import encode
 from wiretape.exchange.stream import Run
 
@@ -178,9 +178,11 @@ class Flows:
         ports = place & _PORTS
         about, role = b"", 0
         if place != ports and self._segments.origins is not None:
-            about, role = self._segments.origins[place >> 32]
+            about, role, has_addresses = self._segments.origins[place >> 32]
             # Both ends of a connection may be on this host; they are told apart.
             key = _KEY.pack(*addresses, ports, tags) + about + bytes([role])
+            if not has_addresses:
+                return NOBODY._replace(key=key, about=about, role=role)
         elif place != ports:
             # Their number is one of this run; what it stands for is not.
             tunnels = tuple(

@@ -59,6 +59,9 @@ class Notice(IntEnum):
     """Its system calls are not seen."""
 
 
+IS_TLS, IS_NEW, IS_OF_OTHER_PORT = 1, 2, 4
+"""Flags: of the plaintext of a TLS stream; of its OPENED: since before its first byte; by a socket
+whose ports are not selected."""
 RECEIVED, SENT = 0, 1
 """Directions, as of the process whose socket it is."""
 
@@ -118,7 +121,9 @@ class EventBatch:
     """What was added to the monotonic clock to make the above."""
     reason: I64
     flags: I64
-    """0: as the socket's system calls passed it."""
+    """0: as the socket's system calls passed it. IS_TLS: as a TLS library did; the position of
+    OPENED is then the number of the connection that carries the stream, 0 where it is not known
+    yet, and OPENED comes again when it is."""
     process: I64
     """Whose call it was."""
     thread: I64

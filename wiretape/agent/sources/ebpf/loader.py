@@ -26,6 +26,8 @@ _PLACES = {
     "AT_TASK_FILES": "task_struct.files",
     "AT_TASK_PID": "task_struct.pid",
     "AT_TASK_TGID": "task_struct.tgid",
+    "AT_TASK_LEADER": "task_struct.group_leader",
+    "AT_TASK_STARTED": "task_struct.start_time",
     "AT_TASK_SIGNAL": "task_struct.signal",
     "AT_SIGNAL_LIVE": "signal_struct.live",
     "AT_FILES_TABLE": "files_struct.fdt",

@@ -6,15 +6,17 @@ acknowledgment number: a process answers what it has read. Each connection of a 
 that tells it from all others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from wiretape.agent.packets import ACK, FIN, I64, RST, SYN, U64, Segments
-from wiretape.agent.packets.columns import Origin
+from wiretape.agent.packets.columns import U8, Origin
 from wiretape.agent.sources.ebpf.events import RECEIVED, SENT, EventBatch, HoleReason, Kind
 from wiretape.agent.sources.ebpf.source import Address, SocketConnection
+from wiretape.agent.sources.ebpf.tls_records import Tls
+from wiretape.agent.sources.ebpf.tls_streams import Stream, TlsStreams
 from wiretape.exchange import encode
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
@@ -44,7 +46,21 @@ class _Row(NamedTuple):
     length: int
     missing: int
     at_ns: int
-    event: int
+    ended_ns: int
+
+
+class _Event(NamedTuple):
+    """One of the ring, in ours."""
+
+    kind: int
+    direction: int
+    position: int
+    length: int
+    start: int
+    captured: int
+    reason: int
+    at_ns: int
+    ended_ns: int
 
 
 class _Known:
@@ -59,13 +75,30 @@ class _Known:
         """Position after the last byte, of RECEIVED and SENT."""
         self.local = (*_halves(connection.local[0]), connection.local[1])
         self.remote = (*_halves(connection.remote[0]), connection.remote[1])
+        if connection.carrier == 0:
+            self.remote = (0, 0, 1)  # none is known, and yet they are two
+
+
+class _Held:
+    """A TLS stream of which it is not known yet which socket carries it."""
+
+    def __init__(self) -> None:
+        self.events: list[_Event] = []
+        self.payloads = bytearray()
+        """Of the events, whose `start` is a place in it."""
+        self.passed: tuple[int, int] | None = None
+        """How much passed in all, once it is closed."""
 
 
 class SegmentMaker:
     """Makes segments of batches, in their order; keeps what it takes to number them."""
 
-    def __init__(self) -> None:
+    def __init__(self, selects_ports: bool = False) -> None:
+        """`selects_ports`: of some ports alone."""
         self.origins: dict[int, Origin] = {}
+        self.skipped: dict[str, int] = {}
+        """Events of which no segments were made, by reason, until this is cleared."""
+        self.tls = TlsStreams(selects_ports)
         self._opened = 0
         self._known: dict[int, _Known] = {}
         """By the kernel's number."""
@@ -73,91 +106,189 @@ class SegmentMaker:
         """By ours: those of the latest batch."""
         self._closed: list[int] = []
         """Our numbers of those that the latest batch closed."""
-        self.unknown_events = 0
-        """Of connections of which the ring lost that they were opened."""
+        self._held: dict[int, _Held] = {}
+        """TLS streams that wait, by the kernel's number."""
+        self._foreign: set[int] = set()
+        """TLS streams that are not wanted."""
 
     def segments(
         self, batch: EventBatch, connections: Mapping[int, SocketConnection], first: int
     ) -> Segments:
         """`first` is the number of the first segment. Connections are forgotten in the batch after
         the one that closes them."""
+        self._begin()
+        self.tls.look(batch, connections)
+        settled = {stream.number: stream for stream in self.tls.take_settled()}
+        rows: list[_Row] = []
+        late = self._release(rows, settled.values(), len(batch.buffer))
+        columns = (
+            batch.connection, batch.flags, batch.kind, batch.direction, batch.position,
+            batch.length, batch.start, batch.captured, batch.reason, batch.at_ns, batch.ended_ns,
+        )  # fmt: skip
+        order = _order(batch)
+        ordered = zip(order.tolist(), *(column[order].tolist() for column in columns), strict=True)
+        for n, wide, is_tls, *fields in ordered:
+            event = _Event._make(fields)
+            if event.kind == Kind.NOTICE:
+                continue
+            known = self._known.get(wide)
+            if event.kind == Kind.OPENED:
+                if not is_tls:
+                    self._open(rows, wide, connections[wide], event.at_ns, Tls())
+                elif known is None:
+                    self._open_tls(rows, wide, settled.get(wide), event.at_ns)
+                continue
+            if known is None:
+                self._without(wide, event, batch, n, bool(is_tls))
+                continue
+            self._met[known.number] = known
+            is_told_as_plaintext = (
+                wide in self.tls.carries and n >= self.tls.since.get(wide, 0)
+            )  # fmt: skip
+            if event.kind == Kind.CLOSED:
+                passed = (0, 0) if is_told_as_plaintext else batch.closed(n)
+                self._close(rows, wide, passed, event.at_ns, event.ended_ns)
+                for stream in self.tls.forget(wide):
+                    if stream in self._known:
+                        self._close(rows, stream, (0, 0), event.at_ns, event.ended_ns)
+            elif is_told_as_plaintext:
+                self._skip("ciphertext")
+            else:
+                self._pass(rows, known, event)
+        return self._made(rows, first, batch.buffer, late)
+
+    def overdue(self, now_ns: int, first: int, is_over: bool) -> Segments | None:
+        """What has waited long enough by now, or at all where nothing more comes."""
+        self._begin()
+        if is_over:
+            self.tls.give_up()
+        else:
+            self.tls.wait(now_ns)
+        rows: list[_Row] = []
+        late = self._release(rows, self.tls.take_settled(), 0)
+        return self._made(rows, first, np.zeros(0, np.uint8), late) if rows else None
+
+    def _begin(self) -> None:
         for number in self._closed:
             self.origins.pop(number, None)
         self._closed.clear()
         self._met.clear()
-        rows: list[_Row] = []
-        at = _times(batch)
-        # A call that began earlier may end later: what was asked stands before its answer.
-        order = np.argsort(at, kind="stable")
-        columns = (
-            batch.kind, batch.connection, batch.direction, batch.position, batch.length,
-            batch.start, batch.captured, at, batch.reason, order,
-        )  # fmt: skip
-        ordered = zip(
-            *(column[order].tolist() for column in columns[:-1]), order.tolist(), strict=True
-        )
-        for kind, wide, direction, position, length, start, captured, at_ns, reason, n in ordered:
-            if kind == Kind.NOTICE:
-                continue
-            if kind == Kind.OPENED:
-                self._open(rows, wide, connections[wide], at_ns, n)
-                continue
-            known = self._known.get(wide)
-            if known is None:
-                self.unknown_events += 1
-                continue
-            number, ends = known.number, known.ends
-            self._met[number] = known
-            if kind == Kind.CLOSED:
-                self._close(rows, known, batch.closed(n), at_ns, n)
-                del self._known[wide]
-                continue
-            seq, ack = position % _MODULUS, ends[1 - direction] % _MODULUS
-            flags, missing = ACK, 0
-            if kind == Kind.ENDED:
-                flags, captured = (ACK | RST if length else ACK | FIN), 0
-                seq = max(position, ends[direction]) % _MODULUS
-            else:
-                if kind == Kind.HOLE:
-                    flags, missing, captured = ACK | _WHY[HoleReason(reason)], length, 0
-                ends[direction] = max(ends[direction], position + length)
-            rows.append(
-                _Row(number, direction, seq, ack, flags, start, captured, missing, at_ns, n)
-            )
-        return self._made(batch, rows, first)
+
+    def _skip(self, reason: str, events: int = 1) -> None:
+        self.skipped[reason] = self.skipped.get(reason, 0) + events
 
     def _open(
-        self, rows: list[_Row], wide: int, connection: SocketConnection, at_ns: int, n: int
+        self, rows: list[_Row], wide: int, connection: SocketConnection, at_ns: int, tls: Tls
     ) -> None:
         self._opened = number = (self._opened + 1) % _MODULUS or 1
         self._known[wide] = self._met[number] = _Known(number, connection)
         role = {True: pb.ROLE_INBOUND, False: pb.ROLE_OUTBOUND, None: pb.ROLE_UNSPECIFIED}
+        about = encode.about(connection.pid, connection.command, connection.container)
+        if connection.carrier is not None:
+            about += encode.tls(tls.server_name, tls.alpn, tls.version)
         self.origins[number] = Origin(
-            encode.about(connection.pid, connection.command, connection.container),
-            int(role[connection.accepted]),
+            about, int(role[connection.accepted]), has_addresses=connection.carrier != 0
         )
-        if connection.open_before:
+        if connection.open_before or connection.carrier == 0:
             return
         caller = RECEIVED if connection.accepted else SENT
         syn = _MODULUS - 1
-        rows.append(_Row(number, caller, syn, 0, SYN, 0, 0, 0, at_ns, n))
-        rows.append(_Row(number, 1 - caller, syn, 0, SYN | ACK, 0, 0, 0, at_ns, n))
+        rows.append(_Row(number, caller, syn, 0, SYN, 0, 0, 0, at_ns, at_ns))
+        rows.append(_Row(number, 1 - caller, syn, 0, SYN | ACK, 0, 0, 0, at_ns, at_ns))
+
+    def _pass(self, rows: list[_Row], known: _Known, event: _Event) -> None:
+        direction, ends = event.direction, known.ends
+        seq, ack = event.position % _MODULUS, ends[1 - direction] % _MODULUS
+        flags, captured, missing = ACK, event.captured, 0
+        if event.kind == Kind.ENDED:
+            flags, captured = (ACK | RST if event.length else ACK | FIN), 0
+            seq = max(event.position, ends[direction]) % _MODULUS
+        else:
+            if event.kind == Kind.HOLE:
+                flags, missing, captured = ACK | _WHY[HoleReason(event.reason)], event.length, 0
+            ends[direction] = max(ends[direction], event.position + event.length)
+        rows.append(
+            _Row(
+                known.number, direction, seq, ack, flags, event.start, captured, missing,
+                event.at_ns, event.ended_ns,
+            )
+        )  # fmt: skip
 
     def _close(
-        self, rows: list[_Row], known: _Known, passed: tuple[int, int], at_ns: int, n: int
+        self, rows: list[_Row], wide: int, passed: tuple[int, int], at_ns: int, ended_ns: int
     ) -> None:
         """The process needs it no more: both streams end, wherever they are."""
+        known = self._known.pop(wide)
+        self._met[known.number] = known
         self._closed.append(known.number)
         ends = [max(pair) for pair in zip(passed, known.ends, strict=True)]
         for direction in (SENT, RECEIVED):
             # With it all that was lost before it is known to be lost.
             ack = (ends[1 - direction] + (direction == RECEIVED)) % _MODULUS
             seq = ends[direction] % _MODULUS
-            rows.append(_Row(known.number, direction, seq, ack, ACK | FIN, 0, 0, 0, at_ns, n))
+            rows.append(
+                _Row(known.number, direction, seq, ack, ACK | FIN, 0, 0, 0, at_ns, ended_ns)
+            )
 
-    def _made(self, batch: EventBatch, rows: list[_Row], first: int) -> Segments:
+    # -- TLS streams
+
+    def _open_tls(self, rows: list[_Row], wide: int, stream: Stream | None, at_ns: int) -> None:
+        """Its first event; `stream` where it is settled already what carries it."""
+        if stream is None:
+            self._held.setdefault(wide, _Held())
+        elif stream.is_foreign:
+            self._foreign.add(wide)
+        else:
+            self._open(rows, wide, stream.socket or stream.plain, at_ns, stream.tls)
+
+    def _without(self, wide: int, event: _Event, batch: EventBatch, n: int, is_tls: bool) -> None:
+        """An event of a connection that is not known, or waits."""
+        held = self._held.get(wide)
+        if held is None:
+            if wide in self._foreign:
+                self._skip("other_port")
+                if event.kind == Kind.CLOSED:
+                    self._foreign.discard(wide)
+            elif event.kind != Kind.CLOSED or not is_tls:  # which may have ended with its socket
+                self._skip("unknown_socket")
+            return
+        if event.kind == Kind.CLOSED:
+            held.passed = batch.closed(n)
+            return
+        held.events.append(event._replace(start=len(held.payloads)))
+        held.payloads += batch.payload(n)
+        self.tls.hold(wide, event.captured)
+
+    def _release(self, rows: list[_Row], settled: Iterable[Stream], place: int) -> bytes:
+        """Rows of streams that wait no more; their payloads, which begin at that place."""
+        payloads = bytearray()
+        for stream in settled:
+            held = self._held.pop(stream.number, None)
+            if held is None:
+                continue
+            if stream.is_foreign:
+                self._skip("other_port", len(held.events))
+                if held.passed is None:
+                    self._foreign.add(stream.number)
+                continue
+            at_ns = min(event.at_ns for event in held.events)
+            wide = stream.number
+            self._open(rows, wide, stream.socket or stream.plain, at_ns, stream.tls)
+            start = place + len(payloads)
+            for event in sorted(held.events, key=lambda event: event.at_ns):
+                self._pass(rows, self._known[wide], event._replace(start=start + event.start))
+            payloads += held.payloads
+            if held.passed is not None:
+                at_ns = max(event.ended_ns for event in held.events)
+                self._close(rows, wide, held.passed, at_ns, at_ns)
+        return bytes(payloads)
+
+    def _made(self, rows: list[_Row], first: int, buffer: U8, late: bytes) -> Segments:
+        """`late` stands behind the buffer."""
+        if late:
+            buffer = np.concatenate([buffer, np.frombuffer(late, np.uint8)])
         columns = np.array(rows, np.int64).reshape(-1, len(_Row._fields)).T
-        number, sent, seq, ack, flags, start, length, missing, at_ns, event = columns
+        number, sent, seq, ack, flags, start, length, missing, at_ns, ended_ns = columns
         count = len(rows)
         numbers, place = np.unique(number, return_inverse=True)
         nobody: U64 = np.zeros(count, np.uint64)
@@ -166,10 +297,10 @@ class SegmentMaker:
         local, remote = ends[0][:, place], ends[1][:, place]
         source, target = np.where(out, local, remote), np.where(out, remote, local)
         return Segments(
-            buffer=batch.buffer,
+            buffer=buffer,
             packet=np.arange(first, first + count),
             at_ns=at_ns,
-            clock_ns=batch.ended_ns[event],
+            clock_ns=ended_ns,
             source_high=source[0],
             source_low=source[1],
             target_high=target[0],
@@ -198,19 +329,18 @@ class SegmentMaker:
         return local, remote
 
 
-def _times(batch: EventBatch) -> I64:
-    """When each event was; what opens a connection, not after anything that passed on it.
-
-    A connection may become known at the end of a call that writes, whose bytes count from its
-    beginning.
-    """
-    opened = batch.kind == Kind.OPENED
-    if not opened.any():
-        return batch.at_ns
-    _, whose = np.unique(batch.connection, return_inverse=True)
-    first = np.full(len(whose), np.iinfo(np.int64).max)
-    np.minimum.at(first, whose, batch.at_ns)
-    return np.where(opened, first[whose], batch.at_ns)
+def _order(batch: EventBatch) -> I64:
+    """By time. A call that began earlier may end later: what was asked stands before its answer;
+    but a connection is opened before all else."""
+    key = batch.at_ns
+    opened = (batch.kind == Kind.OPENED).nonzero()[0]
+    if len(opened):
+        _, which = np.unique(batch.connection, return_inverse=True)
+        first = np.full(len(batch), np.iinfo(np.int64).max)
+        np.minimum.at(first, which, batch.at_ns)
+        key = key.copy()
+        key[opened] = first[which[opened]]
+    return np.argsort(key, kind="stable")
 
 
 def _halves(address: Address) -> tuple[int, int]:

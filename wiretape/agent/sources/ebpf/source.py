@@ -13,6 +13,9 @@ from typing import NamedTuple, Self
 from wiretape.agent.sources.ebpf import processes
 from wiretape.agent.sources.ebpf.events import (
     HEADROOM_BYTES,
+    IS_NEW,
+    IS_OF_OTHER_PORT,
+    IS_TLS,
     RING_BYTES,
     EventBatch,
     EventRing,
@@ -22,6 +25,7 @@ from wiretape.agent.sources.ebpf.events import (
 )
 from wiretape.agent.sources.ebpf.kernel import Map, attach_raw_tracepoint, create_ring
 from wiretape.agent.sources.ebpf.loader import (
+    KPROBE,
     RAW_TRACEPOINT,
     EbpfError,
     EbpfPermissionError,
@@ -30,6 +34,7 @@ from wiretape.agent.sources.ebpf.loader import (
     possible_processors,
 )
 from wiretape.agent.sources.ebpf.selection import KernelSelection, Selection
+from wiretape.agent.sources.ebpf.tls_probes import PROGRAMS, Attacher
 
 WAIT_NS = 400_000_000
 """How long events wait for others at most: what a batch costs is shared by all that is in it."""
@@ -46,12 +51,14 @@ _SOURCES = (
     "processes.bpf.c",
     "sockets.bpf.c",
     "streams.bpf.c",
+    "tls.bpf.c",
     "calls.bpf.c",
 )
 _FOLLOWING = ("sched_process_fork", "task_rename", "sched_process_exit")
 """Tracepoints, and the functions attached to them; these first."""
 _LOOKING = ("tcp_destroy_sock", "inet_sock_set_state", "sys_enter", "sys_exit")
-_CONTINUATION = "tell_data"
+_CONTINUATIONS = {"continuations": "tell_data", "tls_continuations": "tell_plaintext"}
+"""What goes on where one program was not enough."""
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 
 Address = IPv4Address | IPv6Address
@@ -93,6 +100,11 @@ class SocketConnection:
     container: str
     """Its id; empty where it is no container's."""
     netns: int
+    carrier: int | None = None
+    """Of the plaintext of a TLS stream: the number of the connection that carries it; 0 where that
+    is not known, and the addresses are none."""
+    of_other_port: bool = False
+    """It is said only to tell that the ports of its carrier are not among those selected."""
 
 
 class _Owner(NamedTuple):
@@ -111,6 +123,8 @@ class EbpfSource:
         self._over: list[int] = []
         self._owners: dict[tuple[int, int, bytes], _Owner] = {}
         self._links: list[int] = []
+        self.selects_ports = bool(selection.ports)
+        self._attacher: Attacher | None = None
         self._loaded = Loaded({}, {})
         self._busy = False
         _check_namespace()
@@ -120,8 +134,11 @@ class EbpfSource:
             self._ring = EventRing(self._descriptor, ring_bytes)
             self._loaded = load(
                 _SOURCES,
-                dict.fromkeys((*_FOLLOWING, *_LOOKING, _CONTINUATION), RAW_TRACEPOINT),
-                ["counters", "continuations", *chosen.maps],
+                {
+                    **dict.fromkeys((*_FOLLOWING, *_LOOKING, "tell_data"), RAW_TRACEPOINT),
+                    **dict.fromkeys((*PROGRAMS, "tell_plaintext"), KPROBE),
+                },
+                ["counters", "carriers", *_CONTINUATIONS, *chosen.maps],
                 {
                     "RING_DESCRIPTOR": self._descriptor,
                     "RING_DATA_BYTES": ring_bytes - HEADROOM_BYTES,
@@ -133,12 +150,19 @@ class EbpfSource:
             )
             counters = mmap.mmap(self._loaded.maps["counters"], mmap.PAGESIZE, prot=mmap.PROT_READ)
             self._counters = memoryview(counters).cast("Q")
-            following = struct.pack("=I", self._loaded.programs[_CONTINUATION])
-            Map(self._loaded.maps["continuations"])[bytes(4)] = following
+            # Written to without a system call, for which there will be no privilege.
+            carriers = mmap.mmap(self._loaded.maps["carriers"], 8 * MAX_CONNECTIONS)
+            self._carriers = memoryview(carriers).cast("Q")
+            for continuations, name in _CONTINUATIONS.items():
+                following = struct.pack("=I", self._loaded.programs[name])
+                Map(self._loaded.maps[continuations])[bytes(4)] = following
             chosen.prepare(self._loaded)
             self._attach(_FOLLOWING)
             chosen.scan(self._loaded)
             self._attach(_LOOKING)
+            self._attacher = Attacher(
+                self._loaded.programs, selection, self._loaded.maps.get("processes")
+            )
         except OSError as error:
             self.__exit__()
             raise _translated(error) from error
@@ -199,6 +223,10 @@ class EbpfSource:
                     self.connections.pop(number, None)
                 self._over.clear()
 
+    def silence(self, number: int) -> None:
+        """What this connection passes is told as plaintext of TLS: it need not come any more."""
+        self._carriers[(number ^ number >> 36) % MAX_CONNECTIONS] = number
+
     @property
     def losses(self) -> Losses:
         return Losses(*self._counters[: len(Losses._fields)])
@@ -207,8 +235,15 @@ class EbpfSource:
         """Whether so much waits that the kernel will soon have no room."""
         return self._ring.ready() > self._ring.size - self._ring.size // _ENOUGH_PART
 
+    def news(self) -> list[str]:
+        """What is to be told of TLS libraries, in lines, since this was last asked."""
+        return self._attacher.news() if self._attacher is not None else []
+
     def stop(self) -> None:
         """No event more; those that came are ready when this returns."""
+        if self._attacher is not None:
+            self._attacher.close()
+            self._attacher = None
         for link in self._links:
             os.close(link)
         self._links.clear()
@@ -217,27 +252,36 @@ class EbpfSource:
         for n in (batch.kind == Kind.OPENED).nonzero()[0].tolist():
             number = int(batch.connection[n])
             self.connections[number] = self._connection(batch, n, batch.opened(n))
-        self._over += batch.connection[batch.kind == Kind.CLOSED].tolist()
+        # Who reads the batch keeps what it needs of TLS: of a process that died, no end may come.
+        over = (batch.kind == Kind.CLOSED) | (batch.kind == Kind.OPENED) & (batch.flags != 0)
+        self._over += batch.connection[over].tolist()
 
     def _connection(self, batch: EventBatch, n: int, opened: Opened) -> SocketConnection:
         pid = int(batch.process[n])
         owner = self._owner(pid, opened)
         accepted: bool | None = opened.role is Role.ACCEPTED
-        if opened.role is Role.OPEN_BEFORE:
+        if opened.role is Role.OPEN_BEFORE and opened.local_port:
             accepted = opened.local_port in processes.listening_ports(pid) or None
+        flags, carrier = int(batch.flags[n]), int(batch.position[n])
+        open_before = opened.role is Role.OPEN_BEFORE
+        if flags & IS_TLS:
+            # What carries it may have been there, or not be known.
+            open_before = (bool(carrier) and open_before) or not flags & IS_NEW
         return SocketConnection(
             number=int(batch.connection[n]),
             local=(_address(opened.local), opened.local_port),
             remote=(_address(opened.remote), opened.remote_port),
             accepted=accepted,
             opened_at_ns=int(batch.at_ns[n]),
-            open_before=opened.role is Role.OPEN_BEFORE,
+            open_before=open_before,
             before=opened.before,
             pid=pid,
             command=owner.command,
             cgroup=owner.cgroup,
             container=owner.container,
             netns=opened.netns,
+            carrier=carrier if flags & IS_TLS else None,
+            of_other_port=bool(flags & IS_OF_OTHER_PORT),
         )
 
     def _owner(self, pid: int, opened: Opened) -> _Owner:

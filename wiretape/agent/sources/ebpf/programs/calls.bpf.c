@@ -195,7 +195,8 @@ int sys_exit(struct bpf_raw_tracepoint_args *context)
 			count(UNTRACKED_BYTES, result);
 		return 0;
 	}
-	if (connection->is_ignored)
+	int is_told_as_plaintext = has_bytes && is_ciphertext(connection, &call, &arguments);
+	if (connection->is_ignored || is_told_as_plaintext)
 		return 0;
 	u64 length = has_bytes ? length_of(number, &arguments, result) : 0;
 	if (!connection->is_told) {

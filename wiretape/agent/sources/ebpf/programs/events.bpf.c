@@ -21,6 +21,12 @@ enum reason {
 	IS_32_BIT = 6,
 };
 
+enum flags {
+	IS_TLS = 1,           /* of a stream of TLS, whose plaintext it is */
+	IS_NEW = 2,           /* OPENED: known since before its first byte */
+	IS_OF_OTHER_PORT = 4, /* OPENED: the socket's ports are not among those chosen */
+};
+
 struct event {
 	u8 kind;
 	u8 direction;

@@ -16,7 +16,12 @@ struct connection {
 	u8 role;
 	u8 is_told;    /* OPENED found room; before, nothing else is told */
 	u8 is_ignored; /* its ports are not among those chosen */
+	/* The stream whose ciphertext passes from now on, if any does, and its session (tls.bpf.c). */
+	u64 tls;
+	u64 session, session_process;
 };
+
+INLINE void end_tls(struct connection *connection);
 
 BPF_HASH(connections, u64, struct connection, MAX_CONNECTIONS);
 #if SELECT_PORTS
@@ -64,6 +69,21 @@ INLINE int is_port_chosen(u64 sock)
 #endif
 }
 
+INLINE void describe(struct opened *opened, u64 sock)
+{
+	opened->family = read_u16(sock + AT_SOCK_FAMILY);
+	if (opened->family == AF_INET) {
+		bpf_probe_read_kernel(opened->local, 4, (void *)sock + AT_SOCK_IPV4_LOCAL);
+		bpf_probe_read_kernel(opened->remote, 4, (void *)sock + AT_SOCK_IPV4_REMOTE);
+	} else {
+		bpf_probe_read_kernel(opened->local, 16, (void *)sock + AT_SOCK_IPV6_LOCAL);
+		bpf_probe_read_kernel(opened->remote, 16, (void *)sock + AT_SOCK_IPV6_REMOTE);
+	}
+	opened->local_port = local_port(sock);
+	opened->remote_port = remote_port(sock);
+	opened->netns = read_u32(read_u64(sock + AT_SOCK_NET) + AT_NET_NUMBER);
+}
+
 INLINE void tell_opened(u64 sock, struct connection *connection)
 {
 	struct {
@@ -73,18 +93,8 @@ INLINE void tell_opened(u64 sock, struct connection *connection)
 
 	begin(&news.event, OPENED, connection->number);
 	news.event.captured = sizeof(news.opened);
-	news.opened.family = read_u16(sock + AT_SOCK_FAMILY);
-	if (news.opened.family == AF_INET) {
-		bpf_probe_read_kernel(news.opened.local, 4, (void *)sock + AT_SOCK_IPV4_LOCAL);
-		bpf_probe_read_kernel(news.opened.remote, 4, (void *)sock + AT_SOCK_IPV4_REMOTE);
-	} else {
-		bpf_probe_read_kernel(news.opened.local, 16, (void *)sock + AT_SOCK_IPV6_LOCAL);
-		bpf_probe_read_kernel(news.opened.remote, 16, (void *)sock + AT_SOCK_IPV6_REMOTE);
-	}
-	news.opened.local_port = local_port(sock);
-	news.opened.remote_port = remote_port(sock);
+	describe(&news.opened, sock);
 	news.opened.role = connection->role;
-	news.opened.netns = read_u32(read_u64(sock + AT_SOCK_NET) + AT_NET_NUMBER);
 	news.opened.cgroup = bpf_get_current_cgroup_id();
 	bpf_get_current_comm(news.opened.command, sizeof(news.opened.command));
 	if (connection->role == OPEN_BEFORE && has_sequence(sock)) {
@@ -194,8 +204,10 @@ INLINE void tell_closed(u64 sock, struct connection *connection)
 		struct closed closed;
 	} news = {};
 
+	end_tls(connection);
+	/* Of a socket that passed nothing but ciphertext, nobody was told. */
 	if (connection->is_told) {
-		if (has_sequence(sock)) {
+		if (has_sequence(sock) && !connection->tls) {
 			tell_bypassed(sock, connection, RECEIVED);
 			tell_bypassed(sock, connection, SENT);
 		}
