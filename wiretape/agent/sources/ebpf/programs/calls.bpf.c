@@ -64,8 +64,9 @@ INLINE void look(struct call *call, u32 descriptor, u8 direction)
 	call->sock = tcp.sock;
 	call->direction = direction;
 	call->is_plain = tcp.protocol == IPPROTO_TCP && has_sequence(tcp.sock);
+	/* What came before both ends were closed can still be read. */
 	call->has_start = tcp.state != TCP_SYN_SENT && tcp.state != TCP_SYN_RECV &&
-			  tcp.state != TCP_CLOSE;
+			  (tcp.state != TCP_CLOSE || direction == RECEIVED);
 	call->start = sequence(tcp.sock, direction);
 }
 
