@@ -271,7 +271,8 @@ def test_openssl_at_both_ends(certified: Path, tmp_path: Path) -> None:
             server.stdin.write(b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello")
             server.stdin.flush()
             assert client.stdout.read(5) == b"HTTP/"
-            server.kill()
+            # Its own word for the end.
+            server.communicate(b"Q\n", PATIENCE_S)
             client.wait(PATIENCE_S)
     one, other = found.exchanges
     assert {one.role, other.role} == {pb.ROLE_INBOUND, pb.ROLE_OUTBOUND}

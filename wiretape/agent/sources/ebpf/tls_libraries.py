@@ -136,13 +136,14 @@ class Libraries:
 
     def of(self, pid: int) -> Iterator[Library]:
         """What a process has loaded since this was last asked. Raises PermissionError."""
-        home = PROC / str(pid)
         try:
-            size = _size(home)
+            size = _size(pid)
             if self._sizes.get(pid) == size:
                 return
+            home = PROC / str(pid)
             mapped = list(_mapped(home))
         except PermissionError:
+            self._sizes[pid] = size
             raise
         except OSError:
             self._sizes.pop(pid, None)  # it is over
@@ -177,9 +178,14 @@ class Libraries:
             return
 
 
-def _size(home: Path) -> tuple[bytes, ...]:
+def _size(pid: int) -> tuple[bytes, ...]:
     """What changes when a process loads a library, or is another one."""
-    fields = (home / "stat").read_bytes().rpartition(b")")[2].split()
+    # Of all processes, again and again.
+    file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fields = os.read(file, 4096).rpartition(b")")[2].split(None, 21)
+    finally:
+        os.close(file)
     return fields[19], fields[20]
 
 

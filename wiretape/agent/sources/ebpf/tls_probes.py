@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from wiretape.agent.privileges import Capability, keep
+from wiretape.agent.privileges import Capability, effective_capabilities, keep
 from wiretape.agent.sources.ebpf import processes
 from wiretape.agent.sources.ebpf.kernel import Map
 from wiretape.agent.sources.ebpf.selection import Selection
@@ -208,10 +208,10 @@ class _Child:
             except PermissionError:
                 if not self._is_refusal_told:
                     self._is_refusal_told = True
-                    self._say(
-                        f"TLS of process {pid} is not looked at, nor of others like it:"
-                        " CAP_SYS_PTRACE is missing"
-                    )
+                    why = "CAP_SYS_PTRACE is missing"
+                    if Capability.SYS_PTRACE in effective_capabilities():
+                        why = f"/proc/{pid}/maps is refused"
+                    self._say(f"process {pid}, and others like it: TLS is not looked at: {why}")
 
     def _pids(self) -> Iterator[int]:
         if self._chosen is not None:
