@@ -4,7 +4,7 @@ Most traffic is like this, and here is where an import spends most of its time: 
 messages. Whatever else an exchange may be is left to the readers, which give the same for it.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 
 from wiretape.exchange.encode import REQUEST_FIRST_AT, RESPONSE_FIRST_AT, TIMES, Answered
@@ -21,13 +21,14 @@ def read_plain_exchanges(
     sent: tuple[int, int],
     floor: int = 0,
     given_up_before: Callable[[int], int] | None = None,
+    heads: list[tuple[int, int]] | None = None,
 ) -> list[Answered]:
     """Reads on, from where both stand, as long as one plain exchange follows another.
 
     `sent` is an offset in the direction of the requests with its sequence number, to read
     acknowledgments by. No exchange is finished before the packet `floor`, nor before another that
     stands before it. `given_up_before` tells of holes before what a response acknowledges, if there
-    were any.
+    were any. `heads` gets, for each request, the packets of its first byte and of its head's end.
     """
     exchanges: list[Answered] = []
     data, reply = requests.data, responses.data
@@ -74,6 +75,9 @@ def read_plain_exchanges(
         while ends[segment] <= offset:
             segment += 1
         first_ns = at_ns[segment]
+        if heads is not None:
+            head_end = base + data.index(b"\r\n\r\n", pos) + 4
+            heads.append((packets[segment], packets[bisect_left(ends, head_end)]))
         offset = base + stop
         while ends[segment] < offset:
             segment += 1

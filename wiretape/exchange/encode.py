@@ -9,7 +9,7 @@ Large contents are never joined: a message is a list of parts whose sizes add up
 joins them once, into its chunk.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from struct import Struct
 
@@ -285,6 +285,47 @@ def answered_exchanges(
         parts = head, request, b"\x1a" + answered, response
         records.append((packet, EXCHANGES, parts, len(head) - 1 - len(asked) + size, first_at_ns))
     return records
+
+
+def exchange_ident(first_at_ns: int, connection: bytes, ordinal: int) -> bytes:
+    """The identifier of an exchange; `connection` is that of its connection."""
+    return b"%016x-%b-%d" % (first_at_ns, connection, ordinal)
+
+
+def cause(ident: bytes, evidence: str) -> bytes:
+    """Fields 5 and 6 of Exchange. It is known last, and fields may stand in any order."""
+    return text(5, ident) + text(6, evidence.encode())
+
+
+def request_fields(request: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Names and values of the fields of an encoded HttpRequest, or of its part before content."""
+    at, size = 0, len(request)
+    # What stands before the fields is delimited like them.
+    while at < size and request[at] <= REQUEST_FIELD[0]:
+        is_field = request[at : at + 1] == REQUEST_FIELD
+        begin, at = _delimited_at(request, at)
+        if is_field:
+            name = value = b""
+            inner = begin
+            while inner < at:
+                is_name = request[inner] == 0x0A
+                begin, inner = _delimited_at(request, inner)
+                if is_name:
+                    name = request[begin:inner]
+                else:
+                    value = request[begin:inner]
+            yield name, value
+
+
+def _delimited_at(data: bytes, at: int) -> tuple[int, int]:
+    """Where the payload of the length-delimited field at data[at] begins and ends."""
+    length = shift = 0
+    while True:
+        at += 1
+        length |= (data[at] & 0x7F) << shift
+        if data[at] < 0x80:
+            return at + 1, at + 1 + length
+        shift += 7
 
 
 def _exchange_head(ident: bytes, connection_field: bytes, ordinal: int, role: int) -> bytes:

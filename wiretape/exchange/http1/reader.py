@@ -100,6 +100,8 @@ class Reader:
         """Undecoded bytes by reason."""
         self.lost_end = -1
         """Offset after the last hole or undecoded stretch: messages may be lost before it."""
+        self.lost_since = -1
+        """The packet since which nothing was understood; -1 where all was."""
         self._conversation = conversation
         self._sections = sections
         self._content = ContentReader(max_content_bytes)
@@ -157,6 +159,11 @@ class Reader:
         if self._next == self._read_content:
             return True
         return self._next == self._read_head and queue.end > queue.offset
+
+    @property
+    def head(self) -> bytes:
+        """The encoded head of the message whose content is being read."""
+        return self._head
 
     @property
     def held_bytes(self) -> int:
@@ -253,12 +260,16 @@ class Reader:
         hole = queue.hole
         if hole is None:
             return False
+        if self.lost_since < 0:
+            self.lost_since = hole.packet
         self.hole_bytes += queue.take_hole(hole.length).length
         self.lost_end = queue.offset
         return True
 
     def _pass(self, length: int, reason: str) -> None:
         if length:
+            if self.lost_since < 0:
+                self.lost_since = self.queue.packets[self.queue.segment(self.queue.offset)]
             self.lost_end = self.queue.offset + length
             self.undecoded_bytes += length
             self.undecoded[reason] = self.undecoded.get(reason, 0) + length
@@ -270,6 +281,7 @@ class Reader:
     def _lose_in_gap(self) -> None:
         """The hole that a message took at its end may have taken others too."""
         self.lost_end = self.queue.offset
+        self.lost_since = self.queue.holes_taken[-1][1]
         self._lose("after-gap")
 
     # -- heads
@@ -355,6 +367,8 @@ class Reader:
         message.packet = queue.packets[segment]
         message.raw_ack = self._raw_ack(segment)
         message.after_loss = message.start == self.lost_end
+        if self.lost_since >= 0:
+            message.lost_since, self.lost_since = self.lost_since, -1
         return message
 
     def _raw_ack(self, segment: int) -> int:

@@ -187,6 +187,7 @@ class SegmentMaker:
             same=(),
             paths=[],
             origins=self.origins,
+            callers=(batch.process << 32 | batch.thread)[event],
         )
 
     def _ends(self, numbers: list[int]) -> tuple[U64, U64]:
