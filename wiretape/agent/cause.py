@@ -17,6 +17,7 @@ from operator import attrgetter
 from typing import Protocol
 
 from wiretape.agent.packets import I64
+from wiretape.agent.plain import Head
 from wiretape.agent.trace import TRACES, Mark, trace_marks
 from wiretape.exchange import encode
 from wiretape.exchange.encode import Answered
@@ -103,9 +104,8 @@ class Asked:
 
     def speaks_against(self, call: "Call") -> bool:
         """Whether both are traced in the same way, and are of other traces."""
-        traces = {mark.kind for mark in self.marks} & {mark.kind for mark in call.marks} & TRACES
-        shared = {mark.kind for mark in self.marks & call.marks.keys()}
-        return not traces <= shared
+        traces = {kind for kind, _ in self.marks} & {kind for kind, _ in call.marks} & TRACES
+        return not traces <= {kind for kind, _ in self.marks & call.marks.keys()}
 
 
 class Call:
@@ -160,6 +160,9 @@ class _State:
 
     def decide(self, all_seen: bool, drops: int) -> None:
         """Goes through what happened since the last time, packet by packet."""
+        if not self.calls:
+            # Most of what begins and ends in between is never looked at.
+            self.begun = [asked for asked in self.begun if asked.end < 0]
         self.begun.sort(key=_BEGIN)
         self.ended.sort(key=_END)
         self.calls.sort(key=_HEAD)
@@ -182,14 +185,16 @@ class _State:
                 self._by_mark.setdefault(mark, set()).add(asked)
         to_end = bisect_left(self.ended, packet, ended, key=_END)
         for asked in self.ended[ended:to_end]:
-            self._opened.discard(asked)
-            for mark in asked.marks:
-                bearers = self._by_mark[mark]
-                bearers.discard(asked)
-                if not bearers:
-                    del self._by_mark[mark]
-                self._late_marks[mark] += 1
+            if asked in self._opened:
+                self._opened.remove(asked)
+                for mark in asked.marks:
+                    bearers = self._by_mark[mark]
+                    bearers.remove(asked)
+                    if not bearers:
+                        del self._by_mark[mark]
+        for asked in self.ended[max(ended, to_end - MAX_LATE) : to_end]:
             self._late.append(asked)
+            self._late_marks.update(asked.marks)
             if len(self._late) > MAX_LATE:
                 for mark in self._late.popleft().marks:
                     self._late_marks[mark] -= 1
@@ -208,7 +213,7 @@ class _State:
                 before, left = len(left), left & bearers if left else bearers
                 if not left:
                     return None  # one field says this one, another that one
-                if len(left) < 2 != before:
+                if len(left) == 1 != before:
                     evidence = f"field:{name}"
             elif mark in self._late_marks:
                 return None  # work that goes on after the answer
@@ -273,18 +278,18 @@ class Line:
         for request, head in conversation.unrecorded(len(self._begun)):
             self._begun.append((request, self._begin(request, head)))
         if self.inbound and self._blind is None and conversation.lost_since >= 0:
-            self._blind = self._ask(conversation.lost_since)
+            self._blind = self._ask(conversation.lost_since, ())
 
-    def answered(
-        self, exchanges: Sequence[Answered], heads: Sequence[tuple[int, int]]
-    ) -> list[Call]:
-        """Whole exchanges; `heads` as from `read_plain_exchanges`. Returns the calls."""
+    def answered(self, exchanges: Sequence[Answered], heads: Sequence[Head]) -> list[Call]:
+        """Whole exchanges. Returns the calls."""
         calls = []
-        for (packet, first_at_ns, request, _), (first, head) in zip(exchanges, heads, strict=True):
+        for answered, (first, end, size) in zip(exchanges, heads, strict=True):
+            packet, first_at_ns, request, _ = answered
+            marks = trace_marks(request, size)
             if self.inbound:
-                self._end(self._ask(head, request, first_at_ns), packet)
+                self._end(self._ask(end, marks, first_at_ns), packet)
             else:
-                calls.append(self._call(first, head, request))
+                calls.append(self._call(first, end, marks))
         return calls
 
     def recorded(self, packet: int, request: Message | None) -> Call | None:
@@ -310,26 +315,28 @@ class Line:
 
     def _begin(self, request: Message, head: bytes) -> Asked | Call:
         first, last = request.head_packets or (request.packet, request.packet)
+        marks = trace_marks(head, encode.head_size(head))
         if not self.inbound:
-            return self._call(first, last, head)
+            return self._call(first, last, marks)
         if request.lost_since >= 0:
-            self._end(self._blind or self._ask(request.lost_since), last)
+            self._end(self._blind or self._ask(request.lost_since, ()), last)
             self._blind = None
-        return self._ask(last, head, request.first_at_ns)
+        return self._ask(last, marks, request.first_at_ns)
 
-    def _ask(self, begin: int, head: bytes | None = None, first_at_ns: int = 0) -> Asked:
-        """Without a head: something that may be a request."""
+    def _ask(self, begin: int, marks: Iterable[Mark], first_at_ns: int = -1) -> Asked:
+        """Without a time: something that may be a request."""
         state, thread = self._causes.at(self._service, begin)
-        marks = {*trace_marks(head or b""), *([thread] if thread else ())}
-        line = self if head is not None else None
+        if thread is not None:
+            marks = (*marks, thread)
+        line = self if first_at_ns >= 0 else None
         asked = Asked(state, begin, marks, self._causes.drops, line, self._requests, first_at_ns)
-        self._requests += head is not None
+        self._requests += line is not None
         state.begun.append(asked)
         return asked
 
-    def _call(self, first: int, head_end: int, head: bytes) -> Call:
+    def _call(self, first: int, head: int, marks: dict[Mark, str]) -> Call:
         state, thread = self._causes.at(self._service, first)
-        call = Call(first, head_end, trace_marks(head), thread)
+        call = Call(first, head, marks, thread)
         state.calls.append(call)
         return call
 
@@ -373,7 +380,7 @@ class Causes:
         if self.callers is not None:
             caller = self.callers.of(packet)
             service = caller >> 32
-            thread = Mark("thread", b"%d" % (caller & 0xFFFFFFFF)) if caller else None
+            thread = ("thread", b"%d" % (caller & 0xFFFFFFFF)) if caller else None
         state = self._states.get(service)
         if state is None:
             state = self._states[service] = _State()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice, pairwise
 from typing import Protocol
 
-from wiretape.agent.plain import read_plain_exchanges
+from wiretape.agent.plain import Head, read_plain_exchanges
 from wiretape.exchange.encode import Answered
 from wiretape.exchange.http1 import (
     WAIT,
@@ -35,7 +35,7 @@ class Recorder(Protocol):
 
     @property
     def served(self) -> bool:
-        """Whether a service is served: it is told then where the heads of requests stand."""
+        """Whether a service takes part."""
 
     def exchange(
         self,
@@ -45,9 +45,9 @@ class Recorder(Protocol):
         response: Message | None,
     ) -> None: ...
 
-    def answered(self, exchanges: Sequence[Answered], heads: Sequence[tuple[int, int]]) -> None:
-        """Whole exchanges of a request and a response with nothing beside them; `heads` as from
-        `read_plain_exchanges`."""
+    def answered(self, exchanges: Sequence[Answered], heads: Sequence[Head]) -> None:
+        """Whole exchanges of a request and a response with nothing beside them; with the heads of
+        the requests, where a service is served."""
 
 
 class Side(Protocol):
@@ -139,7 +139,7 @@ class HttpConversation:
             return
         answers.pull_all()
         begun, answers_begun = asked.pos, answers.pos
-        heads: list[tuple[int, int]] | None = [] if self._recorder.served else None
+        heads: list[Head] | None = [] if self._recorder.served else None
         exchanges = read_plain_exchanges(
             self._sections,
             asked,
@@ -151,7 +151,7 @@ class HttpConversation:
         )
         if exchanges:
             if heads and asking.resumed:
-                heads = [(first, max(head, asking.resumed)) for first, head in heads]
+                heads = [(first, max(end, asking.resumed), size) for first, end, size in heads]
             self._recorder.answered(exchanges, heads or ())
             self._floor = exchanges[-1][0]
             asking.message_bytes += asked.pos - begun

@@ -4,76 +4,75 @@ A service that is traced hands them on with the calls that it makes for a reques
 """
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
-from wiretape.exchange.encode import request_fields
+from wiretape.exchange.encode import field_pattern, named_fields
 
 _MAX_VALUE = 256
 _HEX = rb"(?!0+\b)([0-9a-f]{16}|[0-9a-f]{32})"
 
 
-class Mark(NamedTuple):
-    """What two requests of one work have in common."""
-
-    kind: str
-    value: bytes
+Mark = tuple[str, bytes]
+"""What requests of one work have in common: the kind of it, and its value."""
 
 
 class _Form(NamedTuple):
+    name: str
     kind: str
     """Fields of one kind tell the same thing."""
-    pattern: re.Pattern[bytes]
+    match: Callable[[bytes], re.Match[bytes] | None]
     """Matches a whole value; its group is what all requests of one work have in common."""
-    names_trace: bool = True
+    of_trace: bool
     """A request has one trace. Other identifiers may be made anew for each call."""
 
 
-def _form(kind: str, pattern: bytes) -> _Form:
-    return _Form(kind, re.compile(pattern, re.IGNORECASE))
+def _trace(name: str, pattern: bytes, kind: str = "") -> _Form:
+    return _Form(name, kind or name, re.compile(pattern, re.IGNORECASE).fullmatch, True)
 
 
-_VALUE = re.compile(rb"(\S.*)", re.DOTALL)
-_FORMS = {
+def _identifier(name: str) -> _Form:
+    return _Form(name, name, re.compile(rb"(\S.*)", re.DOTALL).fullmatch, False)
+
+
+_KNOWN = (
     # W3C Trace Context §3.2.2; later versions may say more behind.
-    b"traceparent": _form(
+    _trace(
         "traceparent",
         rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?",
     ),
     # openzipkin/b3-propagation, "Single Header" and "Multiple Headers".
-    b"b3": _form("b3", _HEX + rb"-[0-9a-f]{16}(?:-.*)?"),
-    b"x-b3-traceid": _form("b3", _HEX),
-    b"x-amzn-trace-id": _form("x-amzn-trace-id", rb"(?:[^;]*;\s*)*?Root=([^;\s]+)\s*(?:;.*)?"),
-    b"uber-trace-id": _form("uber-trace-id", rb"0*([1-9a-f][0-9a-f]{0,31})(?::|%3a).*"),
-    b"x-cloud-trace-context": _form("x-cloud-trace-context", rb"([0-9a-f]{32})(?:[/;].*)?"),
-    b"x-request-id": _Form("x-request-id", _VALUE, False),
-    b"x-correlation-id": _Form("x-correlation-id", _VALUE, False),
-    b"request-id": _Form("request-id", _VALUE, False),
-}
-TRACES = frozenset(form.kind for form in _FORMS.values() if form.names_trace)
-_PLACES = {name: place for place, name in enumerate(_FORMS)}
-_ANY = re.compile(
-    rb"\x0a(?i:%b)\x12"
-    % b"|".join(re.escape(bytes((len(name),))) + re.escape(name) for name in _FORMS)
+    _trace("b3", _HEX + rb"-[0-9a-f]{16}(?:-.*)?"),
+    _trace("x-b3-traceid", _HEX, "b3"),
+    _trace("x-amzn-trace-id", rb"(?:[^;]*;)*?\s*Root=([^;\s]+)\s*(?:;.*)?"),
+    _trace("uber-trace-id", rb"0*([1-9a-f][0-9a-f]{0,31})(?::|%3a).*"),
+    _trace("x-cloud-trace-context", rb"([0-9a-f]{32})(?:[/;].*)?"),
+    _identifier("x-request-id"),
+    _identifier("x-correlation-id"),
+    _identifier("request-id"),
 )
-"""Stands in each encoded request that has one of the fields, and hardly in another."""
+_FORMS = {form.name.encode(): form for form in _KNOWN}
+TRACES = frozenset(form.kind for form in _FORMS.values() if form.of_trace)
+_PLACES = {name: place for place, name in enumerate(_FORMS)}
+_ANY = field_pattern(_FORMS)
 
 
-def trace_marks(request: bytes) -> dict[Mark, str]:
-    """The marks of an encoded HttpRequest, or of its beginning with all fields; each with the name
-    of the field that bears it. The fields that tell most come first."""
-    if not _ANY.search(request):
-        return {}
-    found = []
-    for raw_name, value in request_fields(request):
-        name = raw_name.lower()
-        form = _FORMS.get(name)
-        if form is None or len(value) > _MAX_VALUE:
-            continue
-        matched = form.pattern.fullmatch(value.strip(b" \t"))
-        if matched:
-            shared = matched[1].lower() if form.names_trace else matched[1]
-            found.append((_PLACES[name], Mark(form.kind, shared), name.decode("ascii")))
+def trace_marks(request: bytes, size: int) -> dict[Mark, str]:
+    """The marks in the head of an encoded HttpRequest, its first `size` bytes, each with the name
+    of the field that bears it; those that tell most come first."""
+    fields = named_fields(_ANY, request, size)
+    if len(fields) > 1:
+        fields.sort(key=_place)
     marks: dict[Mark, str] = {}
-    for _, mark, name_text in sorted(found):
-        marks.setdefault(mark, name_text)
+    for name, value in fields:
+        form = _FORMS[name]
+        matched = form.match(value.strip(b" \t")) if len(value) <= _MAX_VALUE else None
+        if matched:
+            marks.setdefault(
+                (form.kind, matched[1].lower() if form.of_trace else matched[1]), form.name
+            )
     return marks
+
+
+def _place(field: tuple[bytes, bytes]) -> int:
+    return _PLACES[field[0]]

@@ -9,7 +9,8 @@ Large contents are never joined: a message is a list of parts whose sizes add up
 joins them once, into its chunk.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from struct import Struct
 
@@ -297,35 +298,43 @@ def cause(ident: bytes, evidence: str) -> bytes:
     return text(5, ident) + text(6, evidence.encode())
 
 
-def request_fields(request: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Names and values of the fields of an encoded HttpRequest, or of its part before content."""
+def head_size(request: bytes) -> int:
+    """How many bytes of an encoded HttpRequest, or of its beginning, stand before its content."""
     at, size = 0, len(request)
-    # What stands before the fields is delimited like them.
+    # All of them are delimited.
     while at < size and request[at] <= REQUEST_FIELD[0]:
-        is_field = request[at : at + 1] == REQUEST_FIELD
-        begin, at = _delimited_at(request, at)
-        if is_field:
-            name = value = b""
-            inner = begin
-            while inner < at:
-                is_name = request[inner] == 0x0A
-                begin, inner = _delimited_at(request, inner)
-                if is_name:
-                    name = request[begin:inner]
-                else:
-                    value = request[begin:inner]
-            yield name, value
+        length = shift = 0
+        while True:
+            at += 1
+            length |= (request[at] & 0x7F) << shift
+            shift += 7
+            if request[at] < 0x80:
+                break
+        at += 1 + length
+    return at
 
 
-def _delimited_at(data: bytes, at: int) -> tuple[int, int]:
-    """Where the payload of the length-delimited field at data[at] begins and ends."""
-    length = shift = 0
-    while True:
-        at += 1
-        length |= (data[at] & 0x7F) << shift
-        if data[at] < 0x80:
-            return at + 1, at + 1 + length
-        shift += 7
+def field_pattern(names: Iterable[bytes]) -> re.Pattern[bytes]:
+    """For `named_fields`: fields that have one of `names`, in whatever case."""
+    spelled = b"|".join(
+        re.escape(bytes((len(name),))) + b"(?i:%b)" % re.escape(name) for name in names
+    )
+    return re.compile(rb"\x0a(%b)\x12([\x80-\xff]?[\x00-\x7f])" % spelled, re.DOTALL)
+
+
+def named_fields(
+    pattern: re.Pattern[bytes], request: bytes, size: int
+) -> list[tuple[bytes, bytes]]:
+    """Lower-case name and value of those fields in the first `size` bytes of an encoded
+    HttpRequest."""
+    fields = []
+    at = 0
+    while found := pattern.search(request, at, size):
+        name, length = found.groups()
+        begin = found.end()
+        at = begin + (length[0] if len(length) == 1 else length[0] & 0x7F | length[1] << 7)
+        fields.append((name[1:].lower(), request[begin:at]))
+    return fields
 
 
 def _exchange_head(ident: bytes, connection_field: bytes, ordinal: int, role: int) -> bytes:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from wiretape.agent.cause import Call, Causes, Line
 from wiretape.agent.packets import ACK, FIN, RST, SYN
+from wiretape.agent.plain import Head
 from wiretape.agent.protocols import ClientFinder, HttpConversation, speaks_first_as_peer
 from wiretape.agent.tcp import conflict
 from wiretape.agent.tcp.half import HalfConnection
@@ -456,7 +457,7 @@ class Connection:
     def served(self) -> bool:
         return self._line is not None
 
-    def answered(self, exchanges: Sequence[Answered], heads: Sequence[tuple[int, int]]) -> None:
+    def answered(self, exchanges: Sequence[Answered], heads: Sequence[Head]) -> None:
         identity = self._ids or self._identity()
         calls = self._line.answered(exchanges, heads) if self._line is not None else ()
         self._sink.take_answered(identity.answered(self.ordinal, exchanges), calls)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wiretape.agent.cause import Call
-from wiretape.agent.plain import read_plain_exchanges
+from wiretape.agent.plain import Head, read_plain_exchanges
 from wiretape.agent.tcp.connection import FORGET_NS, Connection, Sink
 from wiretape.agent.tcp.grouping import Flows
 from wiretape.agent.tcp.identity import NOBODY, identify
@@ -49,7 +49,7 @@ def read_whole_connection(flows: Flows, flow: int, sink: Sink) -> Closed | None:
     requests, responses = Readable(flows.run(half, 0)), Readable(flows.run(peer, 0))
     initial_seq = (flows.half_seq[half] + 1) % _MODULUS
     causes = sink.causes
-    heads: list[tuple[int, int]] | None = None if causes is None else []
+    heads: list[Head] | None = None if causes is None else []
     exchanges = read_plain_exchanges(
         sink.sections, requests, responses, (0, initial_seq), heads=heads
     )

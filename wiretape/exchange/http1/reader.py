@@ -112,7 +112,8 @@ class Reader:
         self._trailer_sections = self._sections_of_trailers(sections)
         self._last = 0, 0
         """Time and packet of the last byte that was read of the message in progress."""
-        self._head = b""
+        self.head = b""
+        """Encoded, of the message whose content is being read."""
         self._raw = b""
         self._head_gaps: list[bytes] = []
         self._scanned_to = 0
@@ -159,11 +160,6 @@ class Reader:
         if self._next == self._read_content:
             return True
         return self._next == self._read_head and queue.end > queue.offset
-
-    @property
-    def head(self) -> bytes:
-        """The encoded head of the message whose content is being read."""
-        return self._head
 
     @property
     def held_bytes(self) -> int:
@@ -390,7 +386,7 @@ class Reader:
         if 0 <= length <= self._max_whole and content_end <= len(queue.data):
             self._take_whole(message, head, raw, kind, end, content_end)
             return
-        self._message, self._head, self._raw = message, head, raw
+        self._message, self.head, self._raw = message, head, raw
         if end > queue.pos:
             self._note_last(queue.base + end)
         queue.pos = end
@@ -457,10 +453,10 @@ class Reader:
         tail += encode.text(self._raw_number, self._raw)
         for missing in self._head_gaps:
             tail += encode.delimited(self._gaps_number, missing)
-        lead = self._head + self.content_tag + encode.varint(size)
+        lead = self.head + self.content_tag + encode.varint(size)
         message.parts = (lead, *parts, tail)
         message.size = len(lead) + size + len(tail)
-        self._head = self._raw = b""
+        self.head = self._raw = b""
         self._head_gaps = []
         self._next = self._read_head
         self._messages += 1
@@ -473,7 +469,7 @@ class Reader:
         """
         queue = self.queue
         start = queue.pos
-        self._message, self._head, self._raw = message, head, queue.data[start:]
+        self._message, self.head, self._raw = message, head, queue.data[start:]
         queue.pos = len(queue.data)
         self._note_last(queue.offset)
         if not alone:
