@@ -121,7 +121,7 @@ def test_whatever_goes_wrong(segments: list[Segment], batch_bytes: int) -> None:
     ("capture", "service", "shared"),
     [
         (str(SHOP), None, True),
-        (str(SHOP), "10.0.0.1:80", True),
+        (str(SHOP), "10.0.0.1:80", False),
         (str(SHOP), ":80", False),
         ("-", None, False),
         ("/dev/null", None, False),

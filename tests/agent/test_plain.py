@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tcp_traffic import SECOND, Peers, batch_of, run, run_all_ways
 
+from wiretape.agent.cause import Call
 from wiretape.agent.pipeline import Pipeline
 from wiretape.exchange.records import Record
 from wiretape.exchange.v1 import exchange_pb2 as pb
@@ -85,9 +86,9 @@ class Counting(Pipeline):
 
     plain = 0
 
-    def take_answered(self, records: Sequence[Record]) -> None:
+    def take_answered(self, records: Sequence[Record], calls: Sequence[Call] = ()) -> None:
         self.plain += len(records)
-        super().take_answered(records)
+        super().take_answered(records, calls)
 
 
 @pytest.mark.parametrize("whole", [False, True])

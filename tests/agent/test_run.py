@@ -528,11 +528,13 @@ def test_force_replaces_what_was_recorded(netns: str, tmp_path: Path) -> None:
 
 
 def test_without_privilege_the_fix_is_told(tmp_path: Path) -> None:
-    """As nobody, who may read the interpreter but open no packet socket."""
+    """As nobody, who may open no packet socket. The interpreter may lie where only root may read,
+    so all that is used is imported before."""
     code = (
-        "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534);"
+        "import os, sys; from wiretape.agent import running; from wiretape.agent.cli import main;"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
         "sys.argv = ['capture-agent', 'run', '-o', '/tmp/wt none.mcap', '-i', 'lo'];"
-        "from wiretape.agent.cli import main; main()"
+        "main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False

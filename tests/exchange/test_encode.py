@@ -240,3 +240,39 @@ def test_exchange(
     ).SerializeToString()
     assert b"".join(parts) == wanted
     assert size == len(wanted)
+
+
+@quick
+@given(
+    st.lists(st.tuples(st.sampled_from([b"B3", b"b3", b"X-Id", b"x"]), blobs), max_size=6),
+    st.binary(max_size=300),
+    blobs,
+)
+def test_fields_that_are_looked_for(
+    fields: list[tuple[bytes, bytes]], target: bytes, data: bytes
+) -> None:
+    request = pb.HttpRequest(
+        version="1.1",
+        method="GET",
+        # Nothing that comes off a wire has line ends here.
+        target=target.replace(b"\n", b""),
+        fields=[pb.Field(name=n, value=v.replace(b"\n", b"")) for n, v in fields],
+    )
+    head = request.SerializeToString()
+    request.content.data = b"\n\x02b3\x12\x01x" + data
+    request.first_byte_at_ns = 1
+    whole = request.SerializeToString()
+    assert encode.head_size(whole) == encode.head_size(head) == len(head)
+    found = encode.named_fields(encode.field_pattern([b"b3", b"x-id"]), whole, len(head))
+    assert found == [
+        (f.name.lower(), f.value) for f in request.fields if f.value and f.name != b"x"
+    ]
+
+
+@quick
+@given(st.integers(0, 2**63), st.integers(0, 2**32 - 1), st.sampled_from(["time", "thread"]))
+def test_cause(first_at_ns: int, ordinal: int, evidence: str) -> None:
+    ident = encode.exchange_ident(first_at_ns, b"c" * 16, ordinal)
+    assert ident.decode() == f"{first_at_ns:016x}-{'c' * 16}-{ordinal}"
+    wanted = pb.Exchange(cause_id=ident.decode(), cause_evidence=evidence)
+    assert encode.cause(ident, evidence) == wanted.SerializeToString()

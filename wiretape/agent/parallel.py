@@ -52,12 +52,10 @@ class WorkerError(Exception):
 def can_be_shared(config: ImportConfig) -> bool:
     """Whether several processes can import this, and give what one gives.
 
-    Each has to read the captures itself. And where a service was named without its address, roles
-    follow from what other connections showed.
+    Each has to read the captures itself. And where a service was named, what its exchanges say
+    follows from all of its connections together.
     """
-    return all(service.address for service in config.services) and all(
-        is_file(name) for name in config.captures
-    )
+    return not config.services and all(is_file(name) for name in config.captures)
 
 
 def is_file(name: str) -> bool:

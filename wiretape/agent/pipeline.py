@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 
+from wiretape.agent.cause import Call, Callers, Causes
 from wiretape.agent.duplicates import Duplicates
 from wiretape.agent.ledger import Ledger, count
-from wiretape.agent.packets import Decoder, PacketBatch, Segments
+from wiretape.agent.packets import I64, Decoder, PacketBatch, Segments
 from wiretape.agent.tcp.half import LOST, SNAPLEN
 from wiretape.agent.tcp.memory import Traffic
 from wiretape.agent.tcp.relief import Holder, relieve
@@ -69,6 +70,7 @@ class Pipeline:
         self._decoder = Decoder()
         self._duplicates = Duplicates()
         self._sample = sample or Sample()
+        self.causes = Causes() if self._services else None
         self._table = ConnectionTable(self, self.ledger, fast, share, self._sample)
         self._records: list[Record] = []
         self._apart: list[Group] = []
@@ -138,6 +140,8 @@ class Pipeline:
         for reason, amount in skipped.items():
             count(ledger.packets_skipped, reason, amount)
         if segments is not None and len(segments.packet):
+            if segments.callers is not None:
+                self._take_callers(int(segments.packet[0]), segments.callers)
             self.packets += len(segments.packet)
             self._read_segments(segments)
         return in_order(*self.take())
@@ -153,9 +157,18 @@ class Pipeline:
             segments = segments.only(taken)
         self._table.feed(segments)
 
+    def _take_callers(self, first: int, callers: I64) -> None:
+        """Of segments that follow on `first`: processes are the services from now on."""
+        if self.causes is None or self.causes.callers is None:
+            self.causes = Causes(Callers())
+        assert self.causes.callers is not None, "made with them"
+        self.causes.callers.add(first, callers)
+
     def _count_drops(self, dropped: int) -> None:
         self.drops_before = self.drops
         self.drops += dropped
+        if self.causes is not None:
+            self.causes.drops = self.drops
         self.ledger.kernel_drops += dropped
 
     def finish(self) -> None:
@@ -166,6 +179,8 @@ class Pipeline:
 
     def take(self) -> tuple[list[Record], list[Group]]:
         """What was finished since the last time, not in order yet."""
+        if self.causes is not None:
+            self.causes.decide(self._sample.part == 1)
         finished = self._records, self._apart
         self._records, self._apart = [], []
         return finished
@@ -209,6 +224,7 @@ class Pipeline:
         size: int,
         at_ns: int,
         kind: tuple[bool, bool, bool, int],
+        call: Call | None = None,
     ) -> None:
         requested, answered, gapped, violations = kind
         ledger = self.ledger
@@ -222,8 +238,12 @@ class Pipeline:
         ledger.with_gaps += gapped
         ledger.violations += violations
         self._records.append((packet, EXCHANGES, parts, size, at_ns))
+        if call is not None:
+            call.recorded(self._records, len(self._records) - 1)
 
-    def take_answered(self, records: Sequence[Record]) -> None:
+    def take_answered(self, records: Sequence[Record], calls: Sequence[Call] = ()) -> None:
+        for place, call in enumerate(calls, len(self._records)):
+            call.recorded(self._records, place)
         self.ledger.exchanges += len(records)
         self.ledger.complete += len(records)
         self._records += records

@@ -4,12 +4,16 @@ Most traffic is like this, and here is where an import spends most of its time: 
 messages. Whatever else an exchange may be is left to the readers, which give the same for it.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 
 from wiretape.exchange.encode import REQUEST_FIRST_AT, RESPONSE_FIRST_AT, TIMES, Answered
 from wiretape.exchange.http1 import Sections
 from wiretape.exchange.stream import Readable
+
+Head = tuple[int, int, int]
+"""Of a request: the packets of its first byte and of its head's end, and how many bytes of the
+encoded request come from its head."""
 
 _MODULUS, _HALF_MODULUS = 1 << 32, 1 << 31
 
@@ -21,13 +25,14 @@ def read_plain_exchanges(
     sent: tuple[int, int],
     floor: int = 0,
     given_up_before: Callable[[int], int] | None = None,
+    heads: list[Head] | None = None,
 ) -> list[Answered]:
     """Reads on, from where both stand, as long as one plain exchange follows another.
 
     `sent` is an offset in the direction of the requests with its sequence number, to read
     acknowledgments by. No exchange is finished before the packet `floor`, nor before another that
     stands before it. `given_up_before` tells of holes before what a response acknowledges, if there
-    were any.
+    were any. `heads` gets those of the requests.
     """
     exchanges: list[Answered] = []
     data, reply = requests.data, responses.data
@@ -89,14 +94,20 @@ def read_plain_exchanges(
             floor = max(floor, given_up_before(heard))
         asked_at = times(REQUEST_FIRST_AT, first_ns, REQUEST_FIRST_AT + 8, last_ns)
         replied_at = times(RESPONSE_FIRST_AT, reply_first_ns, RESPONSE_FIRST_AT + 8, reply_last_ns)
+        asked = layout % (*values, before, content, after, asked_at)
         exchanges.append(
             (
                 floor,
                 first_ns,
-                layout % (*values, before, content, after, asked_at),
+                asked,
                 reply_layout
                 % (*reply_values, reply_before, reply_content, reply_after, replied_at),
             )
         )
+        if heads is not None:
+            begun = bisect_right(ends, base + pos)
+            whole = bisect_left(ends, base + data.index(b"\r\n\r\n", pos) + 4)
+            behind = len(before) + len(content) + len(after) + len(asked_at)
+            heads.append((packets[begun], packets[whole], len(asked) - behind))
         requests.pos, responses.pos = pos, reply_pos = stop, reply_stop
     return exchanges

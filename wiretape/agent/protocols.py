@@ -6,11 +6,11 @@ acknowledges the responses its sender had. What they leave open stays unpaired.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, pairwise
 from typing import Protocol
 
-from wiretape.agent.plain import read_plain_exchanges
+from wiretape.agent.plain import Head, read_plain_exchanges
 from wiretape.exchange.encode import Answered
 from wiretape.exchange.http1 import (
     WAIT,
@@ -33,6 +33,10 @@ class Recorder(Protocol):
     conflicted: bool
     """Bytes came again with other values, which an exchange to come has to say."""
 
+    @property
+    def served(self) -> bool:
+        """Whether a service takes part."""
+
     def exchange(
         self,
         packet: int,
@@ -41,8 +45,9 @@ class Recorder(Protocol):
         response: Message | None,
     ) -> None: ...
 
-    def answered(self, exchanges: Sequence[Answered]) -> None:
-        """Whole exchanges of a request and a response with nothing beside them."""
+    def answered(self, exchanges: Sequence[Answered], heads: Sequence[Head]) -> None:
+        """Whole exchanges of a request and a response with nothing beside them; with the heads of
+        the requests, where a service is served."""
 
 
 class Side(Protocol):
@@ -134,6 +139,7 @@ class HttpConversation:
             return
         answers.pull_all()
         begun, answers_begun = asked.pos, answers.pos
+        heads: list[Head] | None = [] if self._recorder.served else None
         exchanges = read_plain_exchanges(
             self._sections,
             asked,
@@ -141,9 +147,12 @@ class HttpConversation:
             (client.next, client.next_seq),
             self._floor,
             asked.given_up_before if asked.holes_taken else None,
+            heads,
         )
         if exchanges:
-            self._recorder.answered(exchanges)
+            if heads and asking.resumed:
+                heads = [(first, max(end, asking.resumed), size) for first, end, size in heads]
+            self._recorder.answered(exchanges, heads or ())
             self._floor = exchanges[-1][0]
             asking.message_bytes += asked.pos - begun
             answering.message_bytes += answers.pos - answers_begun
@@ -160,6 +169,17 @@ class HttpConversation:
             + self.responses.held_bytes
             + sum(MESSAGE_COST + message.size for message in waiting)
         )
+
+    @property
+    def lost_since(self) -> int:
+        """The packet since which the requests are not understood; -1 where they are."""
+        return self.requests.lost_since
+
+    def unrecorded(self, known: int) -> Iterator[tuple[Message, bytes]]:
+        """Requests that are not recorded, but for the first `known`, each with its encoded head."""
+        early = [self._early[0]] if self._early is not None else []
+        for request in islice(chain(early, self.pending), known, None):
+            yield request, request.encoded[0][0] if request.finished else self.requests.head
 
     def evict_contents(self) -> int:
         """Cuts the contents in progress short; returns how many bytes went."""
@@ -268,7 +288,9 @@ class HttpConversation:
         if response.status == 101:
             self.requests.become_opaque("upgraded")
             self.responses.become_opaque("upgraded")
-        elif request.method == b"CONNECT" and 200 <= response.status < 300:
+            return
+        self.requests.resumed = response.packet
+        if request.method == b"CONNECT" and 200 <= response.status < 300:
             self.requests.start_over()
             self.responses.start_over()
         else:

@@ -9,6 +9,7 @@ Large contents are never joined: a message is a list of parts whose sizes add up
 joins them once, into its chunk.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from struct import Struct
@@ -290,6 +291,55 @@ def answered_exchanges(
         parts = head, request, b"\x1a" + answered, response
         records.append((packet, EXCHANGES, parts, len(head) - 1 - len(asked) + size, first_at_ns))
     return records
+
+
+def exchange_ident(first_at_ns: int, connection: bytes, ordinal: int) -> bytes:
+    """The identifier of an exchange; `connection` is that of its connection."""
+    return b"%016x-%b-%d" % (first_at_ns, connection, ordinal)
+
+
+def cause(ident: bytes, evidence: str) -> bytes:
+    """Fields 5 and 6 of Exchange. It is known last, and fields may stand in any order."""
+    return text(5, ident) + text(6, evidence.encode())
+
+
+def head_size(request: bytes) -> int:
+    """How many bytes of an encoded HttpRequest, or of its beginning, stand before its content."""
+    at, size = 0, len(request)
+    # All of them are delimited.
+    while at < size and request[at] <= REQUEST_FIELD[0]:
+        length = shift = 0
+        while True:
+            at += 1
+            length |= (request[at] & 0x7F) << shift
+            shift += 7
+            if request[at] < 0x80:
+                break
+        at += 1 + length
+    return at
+
+
+def field_pattern(names: Iterable[bytes]) -> re.Pattern[bytes]:
+    """For `named_fields`: fields that have one of `names`, in whatever case."""
+    spelled = b"|".join(
+        re.escape(bytes((len(name),))) + b"(?i:%b)" % re.escape(name) for name in names
+    )
+    return re.compile(rb"\x0a(%b)\x12([\x80-\xff]?[\x00-\x7f])" % spelled, re.DOTALL)
+
+
+def named_fields(
+    pattern: re.Pattern[bytes], request: bytes, size: int
+) -> list[tuple[bytes, bytes]]:
+    """Lower-case name and value of those fields in the first `size` bytes of an encoded
+    HttpRequest."""
+    fields = []
+    at = 0
+    while found := pattern.search(request, at, size):
+        name, length = found.groups()
+        begin = found.end()
+        at = begin + (length[0] if len(length) == 1 else length[0] & 0x7F | length[1] << 7)
+        fields.append((name[1:].lower(), request[begin:at]))
+    return fields
 
 
 def _exchange_head(ident: bytes, connection_field: bytes, ordinal: int, role: int) -> bytes:

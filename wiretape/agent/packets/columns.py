@@ -117,13 +117,16 @@ class Segments:
     paths: list[Path]
     origins: Mapping[int, Origin] | None = None
     """Of sockets: `tunnels` tells connections apart, and leads to what is known of them."""
+    callers: I64 | None = None
+    """Of sockets: whose system call each was, process << 32 | thread."""
 
     def only(self, rows: Mask) -> "Segments":
         """These rows alone."""
         columns = {
-            each.name: getattr(self, each.name)[rows]
+            each.name: column[rows]
             for each in fields(self)
             if each.name not in ("buffer", "same", "paths", "origins")
+            and (column := getattr(self, each.name)) is not None
         }
         return replace(self, **columns, same=tuple(column[rows] for column in self.same))
 

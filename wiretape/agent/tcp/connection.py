@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from wiretape.agent.cause import Call, Causes, Line
 from wiretape.agent.packets import ACK, FIN, RST, SYN
+from wiretape.agent.plain import Head
 from wiretape.agent.protocols import ClientFinder, HttpConversation, speaks_first_as_peer
 from wiretape.agent.tcp import conflict
 from wiretape.agent.tcp.half import HalfConnection
@@ -56,6 +58,8 @@ class Sink(Protocol):
     drops: int
     drops_before: int
     """How many packets the kernel had dropped when the latest batch came, and the one before."""
+    causes: Causes | None
+    """Where it is known which exchanges are a service's."""
 
     def served(self, server: tuple[str, int], packet: int) -> None:
         """A connection has this server, as `packet` showed, the first with data."""
@@ -70,11 +74,13 @@ class Sink(Protocol):
         size: int,
         at_ns: int,
         kind: tuple[bool, bool, bool, int],
+        call: Call | None = None,
     ) -> None:
         """One encoded Exchange; `kind`: has a request, has a response, has gaps, violations."""
 
-    def take_answered(self, records: Sequence[Record]) -> None:
-        """Encoded Exchanges with both halves, whole and with nothing to remark."""
+    def take_answered(self, records: Sequence[Record], calls: Sequence[Call] = ()) -> None:
+        """Encoded Exchanges with both halves, whole and with nothing to remark. If there are
+        `calls`, they are the same."""
 
     def take_end(
         self, packet: int, encoded: bytes, at_ns: int, violations: int, drops: int
@@ -94,7 +100,7 @@ class Connection:
 
     __slots__ = (
         "_conversation", "_drops_before", "_endpoints", "_finder", "_hole_bytes", "_how", "_ids",
-        "_message_bytes", "_sink", "client", "closed", "conflicted", "due_ns",
+        "_line", "_message_bytes", "_sink", "client", "closed", "conflicted", "due_ns",
         "due_serial", "forget_ns",
         "halves", "last_ns", "midstream", "opened_at_ns", "opened_packet", "ordinal", "reset_ns",
         "undecoded",
@@ -129,6 +135,8 @@ class Connection:
         self._conversation: HttpConversation | None = None
         self._finder: ClientFinder | None = None
         self._ids: Identity | None = None
+        self._line: Line | None = None
+        """Where it is known to be a service's."""
         self.ordinal = 0
         """Of the next exchange."""
         self.undecoded: tuple[dict[str, int], dict[str, int]] = ({}, {})
@@ -277,6 +285,8 @@ class Connection:
             self._begin_conversation()
         if self._conversation is not None:
             self._conversation.pump()
+            if self._line is not None:
+                self._line.read(self._conversation)
         if self.halves[0].ended and self.halves[1].ended:
             self._how = _CLOSED
             self.close(packet, self.last_ns)
@@ -313,7 +323,11 @@ class Connection:
             shown = self._finder.packet
         else:
             shown = min(packet for queue in queues if (packet := queue.first_packet) >= 0)
-        self._sink.served(self._side(1 - self.client), shown)
+        caller, service = self._side(self.client), self._side(1 - self.client)
+        self._sink.served(service, shown)
+        if self._sink.causes is not None:
+            ids = self._identity()
+            self._line = self._sink.causes.line(ids.ident, ids.role, caller[0], service[0])
 
     def _readers(self, conversation: HttpConversation) -> tuple[tuple[int, Reader], ...]:
         """Direction and reader of each side."""
@@ -337,6 +351,8 @@ class Connection:
             self._begin_conversation()
         if self._conversation is not None:
             self._conversation.close(packet)
+            if self._line is not None:
+                self._line.closed(self._conversation, packet)
         self._account()
         self.closed = True
         self.forget_ns = at_ns + (0 if self._how == _OPEN else FORGET_NS)
@@ -368,6 +384,7 @@ class Connection:
         self._conversation = None
         self._finder = None
         self._ids = None
+        self._line = None
         self._endpoints = NOBODY
         for half in self.halves:
             half.queue = _NO_QUEUE
@@ -422,7 +439,7 @@ class Connection:
                 violations += self._conflicts_of(each, 1 - self.client, packet)
             if response is not None:
                 violations += self._conflicts_of(response, 1 - self.client, packet)
-        ident = b"%016x-%b-%d" % (first_at_ns, identity.ident, ordinal)
+        ident = encode.exchange_ident(first_at_ns, identity.ident, ordinal)
         parts, size = encode.exchange(
             ident,
             identity.field,
@@ -436,11 +453,17 @@ class Connection:
         gapped = any(m.gapped for m in messages)
         answered = response is not None or (request is None and bool(interim))
         kind = request is not None, answered, gapped, len(violations)
-        self._sink.take_exchange(packet, parts, size, first_at_ns, kind)
+        call = self._line.recorded(packet, request) if self._line is not None else None
+        self._sink.take_exchange(packet, parts, size, first_at_ns, kind, call)
 
-    def answered(self, exchanges: Sequence[Answered]) -> None:
+    @property
+    def served(self) -> bool:
+        return self._line is not None
+
+    def answered(self, exchanges: Sequence[Answered], heads: Sequence[Head]) -> None:
         identity = self._ids or self._identity()
-        self._sink.take_answered(identity.answered(self.ordinal, exchanges))
+        calls = self._line.answered(exchanges, heads) if self._line is not None else ()
+        self._sink.take_answered(identity.answered(self.ordinal, exchanges), calls)
         self.ordinal += len(exchanges)
 
     def _conflicts_of(self, message: Message, direction: int, packet: int) -> tuple[bytes, ...]:

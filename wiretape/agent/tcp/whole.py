@@ -5,9 +5,11 @@ there, without half-connections, queues and readers; what is remembered of it is
 need. Everything else is left to `Connection`, which gives the same for it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from wiretape.agent.plain import read_plain_exchanges
+from wiretape.agent.cause import Call
+from wiretape.agent.plain import Head, read_plain_exchanges
 from wiretape.agent.tcp.connection import FORGET_NS, Connection, Sink
 from wiretape.agent.tcp.grouping import Flows
 from wiretape.agent.tcp.identity import NOBODY, identify
@@ -46,7 +48,11 @@ def read_whole_connection(flows: Flows, flow: int, sink: Sink) -> Closed | None:
     half, peer = 2 * flow + client, 2 * flow + 1 - client
     requests, responses = Readable(flows.run(half, 0)), Readable(flows.run(peer, 0))
     initial_seq = (flows.half_seq[half] + 1) % _MODULUS
-    exchanges = read_plain_exchanges(sink.sections, requests, responses, (0, initial_seq))
+    causes = sink.causes
+    heads: list[Head] | None = None if causes is None else []
+    exchanges = read_plain_exchanges(
+        sink.sections, requests, responses, (0, initial_seq), heads=heads
+    )
     if requests.pos < len(requests.data) or responses.pos < len(responses.data):
         return None
     opened_packet, opened_at_ns = flows.first_packet[flow], flows.first_at_ns[flow]
@@ -57,7 +63,11 @@ def read_whole_connection(flows: Flows, flow: int, sink: Sink) -> Closed | None:
     sink.served(server, min(requests.packets[0], responses.packets[0]))
     role = sink.role_of((addresses[client], ports[client]), server, opened_packet)
     identity = identify(endpoints, client, opened_at_ns, sink.source, False, role)
-    sink.take_answered(identity.answered(0, exchanges))
+    calls: Sequence[Call] = ()
+    if causes is not None:
+        line = causes.line(identity.ident, identity.role, addresses[client], server[0])
+        calls = line.answered(exchanges, heads or ()) if line is not None else ()
+    sink.take_answered(identity.answered(0, exchanges), calls)
     ledgers = (
         encode.whole_half_ledger(len(requests.data)),
         encode.whole_half_ledger(len(responses.data)),

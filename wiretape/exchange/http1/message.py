@@ -17,6 +17,11 @@ class Message:
     last_at_ns: int
     packet: int
     """The packet that made its last byte readable."""
+    head_packets: tuple[int, int] | None = None
+    """Of a request whose head is there whole: the packets that made its first byte and the end of
+    its head readable."""
+    lost_since: int = -1
+    """The packet since which what came directly before it was not understood; -1 where it was."""
     raw_ack: int = -1
     """The acknowledgment number of its first segment: what its sender had received by then."""
     method: bytes = b""

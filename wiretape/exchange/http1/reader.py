@@ -100,6 +100,8 @@ class Reader:
         """Undecoded bytes by reason."""
         self.lost_end = -1
         """Offset after the last hole or undecoded stretch: messages may be lost before it."""
+        self.lost_since = -1
+        """The packet since which nothing was understood; -1 where all was."""
         self._conversation = conversation
         self._sections = sections
         self._content = ContentReader(max_content_bytes)
@@ -110,7 +112,8 @@ class Reader:
         self._trailer_sections = self._sections_of_trailers(sections)
         self._last = 0, 0
         """Time and packet of the last byte that was read of the message in progress."""
-        self._head = b""
+        self.head = b""
+        """Encoded, of the message whose content is being read."""
         self._raw = b""
         self._head_gaps: list[bytes] = []
         self._scanned_to = 0
@@ -253,12 +256,16 @@ class Reader:
         hole = queue.hole
         if hole is None:
             return False
+        if self.lost_since < 0:
+            self.lost_since = hole.packet
         self.hole_bytes += queue.take_hole(hole.length).length
         self.lost_end = queue.offset
         return True
 
     def _pass(self, length: int, reason: str) -> None:
         if length:
+            if self.lost_since < 0:
+                self.lost_since = self.queue.packets[self.queue.segment(self.queue.offset)]
             self.lost_end = self.queue.offset + length
             self.undecoded_bytes += length
             self.undecoded[reason] = self.undecoded.get(reason, 0) + length
@@ -270,6 +277,7 @@ class Reader:
     def _lose_in_gap(self) -> None:
         """The hole that a message took at its end may have taken others too."""
         self.lost_end = self.queue.offset
+        self.lost_since = self.queue.holes_taken[-1][1]
         self._lose("after-gap")
 
     # -- heads
@@ -355,6 +363,8 @@ class Reader:
         message.packet = queue.packets[segment]
         message.raw_ack = self._raw_ack(segment)
         message.after_loss = message.start == self.lost_end
+        if self.lost_since >= 0:
+            message.lost_since, self.lost_since = self.lost_since, -1
         return message
 
     def _raw_ack(self, segment: int) -> int:
@@ -376,7 +386,7 @@ class Reader:
         if 0 <= length <= self._max_whole and content_end <= len(queue.data):
             self._take_whole(message, head, raw, kind, end, content_end)
             return
-        self._message, self._head, self._raw = message, head, raw
+        self._message, self.head, self._raw = message, head, raw
         if end > queue.pos:
             self._note_last(queue.base + end)
         queue.pos = end
@@ -443,10 +453,10 @@ class Reader:
         tail += encode.text(self._raw_number, self._raw)
         for missing in self._head_gaps:
             tail += encode.delimited(self._gaps_number, missing)
-        lead = self._head + self.content_tag + encode.varint(size)
+        lead = self.head + self.content_tag + encode.varint(size)
         message.parts = (lead, *parts, tail)
         message.size = len(lead) + size + len(tail)
-        self._head = self._raw = b""
+        self.head = self._raw = b""
         self._head_gaps = []
         self._next = self._read_head
         self._messages += 1
@@ -459,7 +469,7 @@ class Reader:
         """
         queue = self.queue
         start = queue.pos
-        self._message, self._head, self._raw = message, head, queue.data[start:]
+        self._message, self.head, self._raw = message, head, queue.data[start:]
         queue.pos = len(queue.data)
         self._note_last(queue.offset)
         if not alone:

@@ -24,6 +24,9 @@ class RequestReader(Reader):
     _first_at_tag = encode.REQUEST_FIRST_AT
     _raw_number, _gaps_number = 11, 12
 
+    resumed = 0
+    """The packet of a reply for which requests had to wait."""
+
     def _sections_of_trailers(self, sections: Sections) -> SectionReader:
         return sections.request_trailer
 
@@ -35,11 +38,19 @@ class RequestReader(Reader):
         if plain is None:
             return self._read_tolerantly()
         template, head, end, length = plain
-        message = self._begin(queue.pos)
+        message = self._begin_at(queue.pos, end)
         message.method, message.version = template.method, template.version
         self._conversation.pending.append(message)
         self._begin_content(message, head, b"", template.framing, length, end)
         return True
+
+    def _begin_at(self, start: int, head_end: int) -> Message:
+        """A request whose head is data[start:head_end]."""
+        message, queue = self._begin(start), self.queue
+        ended = queue.segment(queue.base + head_end - 1)
+        head_packet = max(queue.packets[ended], self.resumed)
+        message.head_packets = message.packet, head_packet
+        return message
 
     def _read_tolerantly(self) -> bool:
         queue = self.queue
@@ -54,7 +65,7 @@ class RequestReader(Reader):
             self._lose(self._foreign(data, start))
             return True
         fields = self._sections.request.read(data[section_start : self._section_end(data, end)])
-        message = self._begin(start)
+        message = self._begin_at(start, end)
         method, target, version, violation = parsed
         if not _TOKEN.fullmatch(method):
             violation, method = "invalid-method", b""

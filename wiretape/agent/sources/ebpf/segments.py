@@ -47,6 +47,8 @@ class _Row(NamedTuple):
     missing: int
     at_ns: int
     ended_ns: int
+    caller: int
+    """process << 32 | thread; 0 where it was nobody's call."""
 
 
 class _Event(NamedTuple):
@@ -61,6 +63,7 @@ class _Event(NamedTuple):
     reason: int
     at_ns: int
     ended_ns: int
+    caller: int
 
 
 class _Known:
@@ -124,6 +127,7 @@ class SegmentMaker:
         columns = (
             batch.connection, batch.flags, batch.kind, batch.direction, batch.position,
             batch.length, batch.start, batch.captured, batch.reason, batch.at_ns, batch.ended_ns,
+            batch.process << 32 | batch.thread,
         )  # fmt: skip
         order = _order(batch)
         ordered = zip(order.tolist(), *(column[order].tolist() for column in columns), strict=True)
@@ -191,10 +195,10 @@ class SegmentMaker:
         )
         if connection.open_before or connection.carrier == 0:
             return
-        caller = RECEIVED if connection.accepted else SENT
+        client = RECEIVED if connection.accepted else SENT
         syn = _MODULUS - 1
-        rows.append(_Row(number, caller, syn, 0, SYN, 0, 0, 0, at_ns, at_ns))
-        rows.append(_Row(number, 1 - caller, syn, 0, SYN | ACK, 0, 0, 0, at_ns, at_ns))
+        rows.append(_Row(number, client, syn, 0, SYN, 0, 0, 0, at_ns, at_ns, 0))
+        rows.append(_Row(number, 1 - client, syn, 0, SYN | ACK, 0, 0, 0, at_ns, at_ns, 0))
 
     def _pass(self, rows: list[_Row], known: _Known, event: _Event) -> None:
         direction, ends = event.direction, known.ends
@@ -210,7 +214,7 @@ class SegmentMaker:
         rows.append(
             _Row(
                 known.number, direction, seq, ack, flags, event.start, captured, missing,
-                event.at_ns, event.ended_ns,
+                event.at_ns, event.ended_ns, event.caller,
             )
         )  # fmt: skip
 
@@ -227,7 +231,7 @@ class SegmentMaker:
             ack = (ends[1 - direction] + (direction == RECEIVED)) % _MODULUS
             seq = ends[direction] % _MODULUS
             rows.append(
-                _Row(known.number, direction, seq, ack, ACK | FIN, 0, 0, 0, at_ns, ended_ns)
+                _Row(known.number, direction, seq, ack, ACK | FIN, 0, 0, 0, at_ns, ended_ns, 0)
             )
 
     # -- TLS streams
@@ -288,7 +292,7 @@ class SegmentMaker:
         if late:
             buffer = np.concatenate([buffer, np.frombuffer(late, np.uint8)])
         columns = np.array(rows, np.int64).reshape(-1, len(_Row._fields)).T
-        number, sent, seq, ack, flags, start, length, missing, at_ns, ended_ns = columns
+        number, sent, seq, ack, flags, start, length, missing, at_ns, ended_ns, callers = columns
         count = len(rows)
         numbers, place = np.unique(number, return_inverse=True)
         nobody: U64 = np.zeros(count, np.uint64)
@@ -319,6 +323,7 @@ class SegmentMaker:
             same=(),
             paths=[],
             origins=self.origins,
+            callers=callers,
         )
 
     def _ends(self, numbers: list[int]) -> tuple[U64, U64]:
