@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from agent_command import agent
 from wiretape.agent import privileges
 from wiretape.agent.doctor import Check, State, can_capture, doctor, examine, table
 from wiretape.agent.privileges import in_child, may_capture_packets
+from wiretape.agent.sources.ebpf.tls_probes import PROBES
+from wiretape.agent.sources.ebpf.tls_programs import TlsProgram, tls_programs
 
 NAMES = [
     "packets",
@@ -27,9 +30,11 @@ NAMES = [
     "tracefs",
     "bcc",
     "kernel types",
+    "TLS",
     "cgroup v2",
     "user namespaces",
 ]
+FOR_EBPF = ["kernel", "processor", "eBPF", "tracefs", "bcc", "kernel types"]
 HOST = {
     "proc/meminfo": "MemTotal: 4096000 kB\nMemAvailable:    2048000 kB\n",
     "proc/filesystems": "nodev\tsysfs\nnodev\ttracefs\n\text4\n",
@@ -130,6 +135,8 @@ def test_only_red_lines_are_red() -> None:
         ([Check("packet ring", State.NO, "", "")], False),
         ([Check("packets", State.OK, ""), Check("packet ring", State.NO, "", "")], False),
         ([Check("disk", State.NO, "", ""), Check("packet ring", State.OK, "")], True),
+        ([Check(name, State.OK, "") for name in FOR_EBPF], True),
+        ([Check(name, State.OK, "") for name in FOR_EBPF[1:]], False),
     ],
 )
 def test_what_decides_is_whether_a_source_works(checks: list[Check], can: bool) -> None:
@@ -260,10 +267,57 @@ def test_a_directory_that_cannot_be_written_is_red(
     assert told.found.endswith(" may not write here")
 
 
+@pytest.mark.parametrize(
+    ("content", "by"),
+    [
+        (b"crypto/tls.(*Conn).Handshake", "Go"),
+        (b"/registry/src/rustls-0.23.4/src/lib.rs", "rustls"),
+        (b"crypto/rand.Read", ""),
+    ],
+)
+def test_programs_whose_tls_cannot_be_read_are_named(
+    content: bytes, by: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "service"
+    program.write_bytes(Path("/bin/sleep").read_bytes() + content)
+    program.chmod(0o755)
+    with (
+        socket.socket() as held,
+        subprocess.Popen([program, "60"], pass_fds=[held.fileno()]) as ran,
+    ):
+        try:
+            found = {each.pid: each for each in tls_programs(frozenset(PROBES))}
+            told = check("TLS")
+        finally:
+            ran.kill()
+    if by:
+        assert found[ran.pid] == TlsProgram(ran.pid, "service", (), by)
+        assert told.state is State.NOTE
+        assert f"service ({by}, process {ran.pid})" in told.found
+    else:
+        assert ran.pid not in found
+
+
+def test_a_program_whose_tls_can_be_read_is_not_said_to_hide_it() -> None:
+    code = "import socket, ssl, time; s = socket.socket(); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as ran:
+        try:
+            assert ran.stdout is not None
+            ran.stdout.readline()
+            found = {each.pid: each for each in tls_programs(frozenset(PROBES))}
+            told = check("TLS")
+        finally:
+            ran.kill()
+    (library,) = found[ran.pid].libraries
+    assert found[ran.pid].by == ""
+    assert Path(library).name in told.found
+    assert f"process {ran.pid})" not in told.found
+
+
 def test_it_loads_nothing_that_is_slow() -> None:
     code = (
         "import io, sys; from wiretape.agent.doctor import doctor; doctor(io.StringIO());"
-        "print({'numpy', 'rich', 'google.protobuf', 'bcc'} & set(sys.modules))"
+        "print({'rich', 'google.protobuf', 'bcc'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

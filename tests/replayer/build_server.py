@@ -4,6 +4,7 @@ import argparse
 import http.client
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--fault", default="")
+    parser.add_argument("--certificate", type=Path, help="answer by https; it holds the key too")
     parser.add_argument("--child", type=Path, help="start a child that ignores SIGTERM; its pid")
     return parser.parse_args()
 
@@ -137,7 +139,12 @@ def main() -> None:
     if options.fault == "http-1.0":
         Handler.protocol_version = "HTTP/1.0"
     ThreadingHTTPServer.daemon_threads = True
-    ThreadingHTTPServer(("127.0.0.1", options.port), Handler).serve_forever()
+    server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
+    if options.certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(options.certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.serve_forever()
 
 
 if __name__ == "__main__":

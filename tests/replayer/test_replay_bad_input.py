@@ -132,7 +132,7 @@ def test_gaps_are_named_and_the_rest_is_judged(replay: Replay, tape: Tape, tmp_p
         (["--target", "http://127.0.0.1:1", "b.mcap"], "unexpected argument 'b.mcap'"),
         ([], "--target is missing"),
         (["--target", "nonsense"], "--target: 'nonsense' is not a URL"),
-        (["--target", "https://127.0.0.1"], "only http targets"),
+        (["--target", "ftp://127.0.0.1"], "is not a URL"),
         (["--target", "http://127.0.0.1:1/base"], "paths come from the recording"),
         (["--target", "http://127.0.0.1:{port}"], "{port} needs COMMAND"),
         (["--target", "http://127.0.0.1:1", "--env", "A=1"], "--env needs COMMAND"),

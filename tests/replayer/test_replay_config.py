@@ -57,6 +57,8 @@ def test_no_service(text: str) -> None:
         ("http://127.0.0.1:8080", (Target("127.0.0.1", 8080), "/")),
         ("http://localhost", (Target("localhost", 80), "/")),
         ("HTTP://[::1]:8080/", (Target("::1", 8080), "/")),
+        ("https://localhost", (Target("localhost", 443, tls=True), "/")),
+        ("https://127.0.0.1:8443", (Target("127.0.0.1", 8443, tls=True), "/")),
         ("http://a:1/health?x=1", (Target("a", 1), "/health?x=1")),
     ],
 )
@@ -64,7 +66,7 @@ def test_a_target(text: str, expected: tuple[Target, str]) -> None:
     assert parse_target(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "a:1", "https://a", "http://", "http://a:x", "http://a:0"])
+@pytest.mark.parametrize("text", ["", "a:1", "ftp://a", "https://", "http://a:x", "http://a:0"])
 def test_no_target(text: str) -> None:
     with pytest.raises(UsageError, match="--target"):
         parse_target(text)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -50,6 +51,37 @@ def test_a_right_build_passes(replay: Replay, shop: Path) -> None:
     assert done.out == "PASS  4 exchanges compared, none differs · 1 upstream call as recorded\n"
     assert done.report is not None
     assert [e["state"] for e in done.report["exchanges"]] == ["same"] * 4
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Of a name that is not the target's, and by nobody."""
+    file = tmp_path / "build.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", file, "-out",
+         tmp_path / "cert.pem", "-days", "2", "-subj", "/CN=build.example"],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    with file.open("ab") as key:
+        key.write((tmp_path / "cert.pem").read_bytes())
+    return file
+
+
+@pytest.mark.parametrize("ready", [[], ["--ready", "https://127.0.0.1:{port}/hello"]])
+def test_a_build_that_answers_by_https(
+    replay: Replay, shop: Path, certificate: Path, ready: list[str]
+) -> None:
+    target = ["--target", "https://127.0.0.1:{port}", *ready]
+    https = build("--certificate", str(certificate))
+    done = replay("run", shop, *target, *UPSTREAM_ENV, *https)
+    assert done.code == 0, done.out
+    done = replay("run", shop, *target, *UPSTREAM_ENV, *https, "--fault", "total")
+    assert done.code == 1, done.out
+    done = replay("run", shop, *target, "--ready", "{port}", *UPSTREAM_ENV, *build())
+    assert done.code == 5, done.out
+    assert (
+        "speaks no TLS with us, at exchange 1 of 4 (GET /hello): WRONG_VERSION_NUMBER" in done.out
+    )
 
 
 @pytest.mark.parametrize("variant", ["chunked", "closes-silently", "http-1.0"])

@@ -35,6 +35,11 @@ class Target:
 
     host: str
     port: int
+    tls: bool = False
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}" if ":" not in self.host else f"[{self.host}]:{self.port}"
@@ -69,13 +74,13 @@ def parse_env(text: str) -> tuple[str, str]:
 
 
 def parse_target(text: str, option: str = "--target") -> tuple[Target, str]:
-    """An http URL, its placeholders already expanded; returns where, and the path with query."""
+    """An http or https URL, its placeholders already expanded; returns where, and the path with
+    query."""
     match = re.fullmatch(
         r"(?i:(https?)://)(\[[0-9a-fA-F:.]+\]|[^/?#\[\]:@]+)(?::([0-9]+))?([/?].*)?", text
     )
     if match is None:
         raise UsageError(f"{option}: '{text}' is not a URL such as http://127.0.0.1:8080")
-    if match[1].lower() != "http":
-        raise UsageError(f"{option}: '{text}': only http targets can be driven")
-    port = parse_port(match[3], option) if match[3] else 80
-    return Target(match[2].strip("[]"), port), match[4] or "/"
+    tls = match[1].lower() == "https"
+    port = parse_port(match[3], option) if match[3] else 443 if tls else 80
+    return Target(match[2].strip("[]"), port, tls), match[4] or "/"

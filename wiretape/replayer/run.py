@@ -194,7 +194,7 @@ class _Run:
                 if status is not None and status < 400:
                     return
             if monotonic_ns() >= until_ns:
-                what = f"{ready}" if path is None else f"http://{ready}{path}"
+                what = f"{ready}" if path is None else f"{ready.scheme}://{ready}{path}"
                 raise EnvironmentFailedError(
                     f"target never ready: {what} did not answer within {limit_ns / 1e9:g} s"
                     f" (--ready-timeout){self._port_hint()}"
@@ -230,7 +230,7 @@ class _Run:
             except TargetGoneError as error:
                 await self._still_there(_CRASH_S, f"before {where}")
                 raise EnvironmentFailedError(
-                    f"{target} accepts no connection any more, at {where}: {error}"
+                    f"{target} {error.what}, at {where}: {error}"
                 ) from error
             failed += result.state is State.DIFFERS
 

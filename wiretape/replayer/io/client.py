@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import time_ns
@@ -23,7 +24,11 @@ _DROPPED = "the connection was closed without a response"
 
 
 class TargetGoneError(Exception):
-    """Nothing accepts connections at the target any more."""
+    """No connection to the target can be made any more."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(why)
+        self.what = what
 
 
 @dataclass(slots=True)
@@ -217,11 +222,13 @@ class Client:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 _, connection = await loop.create_connection(
-                    _Connection, self._target.host, self._target.port
+                    _Connection, self._target.host, self._target.port, ssl=_tls_of(self._target)
                 )
+        except ssl.SSLError as error:
+            raise TargetGoneError("speaks no TLS with us", error.reason or str(error)) from error
         except (OSError, TimeoutError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise TargetGoneError(why or "no answer") from error
+            raise TargetGoneError("accepts no connection any more", why or "no answer") from error
         self._connections[connection_id] = connection
         return connection
 
@@ -229,6 +236,17 @@ class Client:
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
+
+
+def _tls_of(target: Target) -> ssl.SSLContext | None:
+    """A build on this machine has whatever certificate it has: it is judged by what it answers."""
+    if not target.tls:
+        return None
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 async def accepts(target: Target) -> bool:
