@@ -113,7 +113,8 @@ def bare(exchange: pb.Exchange, other: pb.Exchange | None = None) -> pb.Exchange
         message.ClearField("first_byte_at_ns")
         message.ClearField("last_byte_at_ns")
     made.ClearField("id")
-    made.ClearField("role")
+    for name in ("role", "cause_id", "cause_evidence"):
+        made.ClearField(name)
     for name in ("id", "source", "opened_at_ns", "process"):
         made.connection.ClearField(name)
     if other is not None:

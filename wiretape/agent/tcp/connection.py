@@ -371,10 +371,12 @@ class Connection:
                 self.halves[client].conflicts, self.halves[1 - client].conflicts
             )
             drops = self._sink.drops - self._drops_before
+            # What ended it, or was seen of it last: not when that was found out.
+            ended = {_RESET: self.reset_ns, _OPEN: self.last_ns}.get(self._how, at_ns)
             encoded = encode.connection_end(
-                ident, at_ns, self._how, ledgers[0], ledgers[1], late, drops
+                ident, ended, self._how, ledgers[0], ledgers[1], late, drops
             )
-            self._sink.take_end(packet, encoded, at_ns, len(late), drops)
+            self._sink.take_end(packet, encoded, ended, len(late), drops)
         self._release()
 
     def _release(self) -> None:
