@@ -12,14 +12,8 @@ from pathlib import Path
 
 from live_agent import PATIENCE_S
 
-from wiretape.agent.sources.ebpf import (
-    RECEIVED,
-    SENT,
-    EbpfSource,
-    HoleReason,
-    Kind,
-    SocketConnection,
-)
+from wiretape.agent.sources.ebpf.events import RECEIVED, SENT, HoleReason, Kind
+from wiretape.agent.sources.ebpf.source import EbpfSource, SocketConnection
 
 CHILDREN = Path(__file__).with_name("ebpf_children.py")
 Logged = dict[tuple[int, int], dict[str, tuple[bytes, list[tuple[int, int, str]]]]]

@@ -19,7 +19,9 @@ from tcp_traffic import MAX_CONTENT, joined
 
 from wiretape.agent.feeding import SocketFeed
 from wiretape.agent.pipeline import Pipeline
-from wiretape.agent.sources.ebpf import EbpfError, EbpfSource, Selection
+from wiretape.agent.sources.ebpf.loader import EbpfError
+from wiretape.agent.sources.ebpf.selection import Selection
+from wiretape.agent.sources.ebpf.source import EbpfSource
 from wiretape.exchange.records import EXCHANGES
 from wiretape.exchange.v1 import exchange_pb2 as pb
 

@@ -13,7 +13,7 @@ from agent_command import agent
 from wiretape.agent import privileges
 from wiretape.agent.doctor import Check, State, can_capture, doctor, examine, table
 from wiretape.agent.privileges import in_child, may_capture_packets
-from wiretape.agent.sources.ebpf.tls_probes import PROBES
+from wiretape.agent.sources.ebpf.tls_attacher import PROBES
 from wiretape.agent.sources.ebpf.tls_programs import TlsProgram, tls_programs
 
 NAMES = [
@@ -317,7 +317,7 @@ def test_a_program_whose_tls_can_be_read_is_not_said_to_hide_it() -> None:
 def test_it_loads_nothing_that_is_slow() -> None:
     code = (
         "import io, sys; from wiretape.agent.doctor import doctor; doctor(io.StringIO());"
-        "print({'rich', 'google.protobuf', 'bcc'} & set(sys.modules))"
+        "print({'numpy', 'rich', 'google.protobuf', 'bcc'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

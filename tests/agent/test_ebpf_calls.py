@@ -7,13 +7,10 @@ from pathlib import Path
 import pytest
 from ebpf_capture import Capture, child, settled
 
-from wiretape.agent.sources.ebpf import (
-    RECEIVED,
-    SENT,
-    EbpfError,
-    EbpfSource,
-    Selection,
-)
+from wiretape.agent.sources.ebpf.events import RECEIVED, SENT
+from wiretape.agent.sources.ebpf.loader import EbpfError
+from wiretape.agent.sources.ebpf.selection import Selection
+from wiretape.agent.sources.ebpf.source import EbpfSource
 
 RING_BYTES = 64 << 20
 """Some scenarios pass much at once, at both ends."""

@@ -17,19 +17,16 @@ import pytest
 from ebpf_capture import Capture, Child, Logged, child, settled
 from live_agent import PATIENCE_S, until
 
-from wiretape.agent.sources.ebpf import (
-    RECEIVED,
-    SENT,
-    EbpfError,
-    EbpfSource,
-    Notice,
-    Selection,
-)
+from wiretape.agent.sources.ebpf.events import RECEIVED, SENT, Notice
+from wiretape.agent.sources.ebpf.loader import EbpfError
+from wiretape.agent.sources.ebpf.selection import Selection
+from wiretape.agent.sources.ebpf.source import EbpfSource
 
 pytestmark = pytest.mark.privileged
 PROBE = """
 import os, sys
-from wiretape.agent.sources.ebpf import EbpfSource, Selection
+from wiretape.agent.sources.ebpf.selection import Selection
+from wiretape.agent.sources.ebpf.source import EbpfSource
 with EbpfSource(Selection()):
     print("at work", flush=True)
     sys.stdin.read()

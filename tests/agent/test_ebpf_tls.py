@@ -16,7 +16,7 @@ import pytest
 from live_agent import PATIENCE_S, Agent, running, until
 from tls_server import answer
 
-from wiretape.agent.sources.ebpf.tls_probes import NEEDED
+from wiretape.agent.sources.ebpf.tls_attacher import NEEDED
 from wiretape.exchange.recording import read_recording
 from wiretape.exchange.v1 import exchange_pb2 as pb
 

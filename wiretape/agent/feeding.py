@@ -7,8 +7,9 @@ from typing import Protocol, Self
 
 from wiretape.agent.packets import Segments
 from wiretape.agent.pipeline import Pipeline
-from wiretape.agent.sources.ebpf import EbpfSource, Kind, Notice
+from wiretape.agent.sources.ebpf.events import Kind, Notice
 from wiretape.agent.sources.ebpf.segments import LOST, MISSING, SegmentMaker
+from wiretape.agent.sources.ebpf.source import EbpfSource
 from wiretape.agent.sources.live import LiveCapture
 from wiretape.exchange.records import Record
 

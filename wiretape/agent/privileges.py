@@ -32,7 +32,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
 _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
 _MAX_CAPABILITIES = 64
 _NO_ID = (1 << 32) - 1
 """Means "unchanged" to setresuid."""
@@ -238,6 +238,17 @@ def keep(*capabilities: Capability) -> None:
     _set_capabilities(CapabilitySets(kept, kept, 0))
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+
+
+def pass_on(*capabilities: Capability) -> None:
+    """Have the next program that this process becomes hold these, as far as they are there: one
+    without a file capability of its own would have none. Raises OSError."""
+    sets = capability_sets()
+    passed = sum(1 << each for each in capabilities) & sets.permitted
+    _set_capabilities(sets._replace(inheritable=passed))
+    for each in capabilities:
+        if passed >> each & 1:
+            _check(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, each, 0, 0))
 
 
 def become(account: Account) -> None:

@@ -26,7 +26,9 @@ from wiretape.agent.privileges import (
     raise_permitted,
     write_refusal,
 )
-from wiretape.agent.sources import ebpf
+from wiretape.agent.sources.ebpf.loader import EbpfError, EbpfPermissionError
+from wiretape.agent.sources.ebpf.selection import Selection as ProcessSelection
+from wiretape.agent.sources.ebpf.source import EbpfSource
 from wiretape.agent.sources.filter import Connection, Selection
 from wiretape.agent.sources.libpcap import FilterError
 from wiretape.agent.sources.live import LiveCapture
@@ -42,6 +44,7 @@ from wiretape.exchange.rotation import live_recording
 _OWN_BYTES = 112 << 20
 """What the agent takes without any connection: the interpreter, the ring, a batch."""
 _CHECK_WEIGHT = 8 << 20
+_NICENESS = 5
 _FLUSH_NS = 300_000_000
 """Less than packets wait for others: what was read is in the file at once."""
 _DRAW_NS = 1_000_000_000
@@ -107,7 +110,7 @@ def run_capture(config: RunConfig, display: Display) -> Outcome:
     except PrivilegeError as error:
         display.say(str(error))
         outcome.exit_code = UNPRIVILEGED
-    except (FilterError, RingError, ebpf.EbpfError, RecordingError, ValueError) as error:
+    except (FilterError, RingError, EbpfError, RecordingError, ValueError) as error:
         if outcome.recorded:
             raise  # nobody's wrong usage any more
         display.say(str(error))
@@ -127,6 +130,7 @@ def _open_and_run(config: RunConfig, signals: Signals, outcome: Outcome, display
     account = _account(config)
     with _opened(config) as feed:
         drop_to(account)
+        _stand_back()
         with live_recording(
             config.output,
             display.say,
@@ -142,6 +146,12 @@ def _open_and_run(config: RunConfig, signals: Signals, outcome: Outcome, display
                 run.go(signals)
             finally:
                 display.clear()
+
+
+def _stand_back() -> None:
+    """The service comes first when both want the processor: what waits meanwhile has a ring."""
+    os.nice(_NICENESS)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _account(config: RunConfig) -> Account:
@@ -180,10 +190,10 @@ def _opened(config: RunConfig) -> Feed:
 
 
 def _hooked(config: RunConfig) -> Feed:
-    selection = ebpf.Selection(config.pids, config.commands, config.cgroups, config.ports)
+    selection = ProcessSelection(config.pids, config.commands, config.cgroups, config.ports)
     try:
-        source = ebpf.EbpfSource(selection)
-    except ebpf.EbpfPermissionError as error:
+        source = EbpfSource(selection)
+    except EbpfPermissionError as error:
         needed = Capability.BPF, Capability.PERFMON
         raise PrivilegeError(f"{error}: {how_to_get(sys.argv, *needed)}") from None
     chosen = [

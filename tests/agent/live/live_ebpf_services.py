@@ -13,7 +13,9 @@ from live_agent import until
 from live_network import HERE, Network, missing, stop, wait_for_line
 from live_services import NODE_SERVER, PYTHON_SERVER
 
-from wiretape.agent.sources.ebpf import EbpfError, EbpfSource, Selection
+from wiretape.agent.sources.ebpf.loader import EbpfError
+from wiretape.agent.sources.ebpf.selection import Selection
+from wiretape.agent.sources.ebpf.source import EbpfSource
 
 SOCKET_SERVER = HERE / "live_ebpf_server.py"
 BIG_BYTES = 10 << 20

@@ -14,7 +14,7 @@ from wiretape.agent.doctor.check import (
     read,
 )
 from wiretape.agent.privileges import Capability, as_root, how_to_get
-from wiretape.agent.sources.ebpf.tls_probes import PROBES
+from wiretape.agent.sources.ebpf.tls_attacher import PROBES
 from wiretape.agent.sources.ebpf.tls_programs import tls_programs
 
 _KERNEL = (5, 8)

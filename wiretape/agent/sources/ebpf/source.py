@@ -34,7 +34,8 @@ from wiretape.agent.sources.ebpf.loader import (
     possible_processors,
 )
 from wiretape.agent.sources.ebpf.selection import KernelSelection, Selection
-from wiretape.agent.sources.ebpf.tls_probes import PROGRAMS, Attacher
+from wiretape.agent.sources.ebpf.tls_attacher import PROGRAMS
+from wiretape.agent.sources.ebpf.tls_probes import Attacher
 
 WAIT_NS = 400_000_000
 """How long events wait for others at most: what a batch costs is shared by all that is in it."""

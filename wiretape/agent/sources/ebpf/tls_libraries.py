@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from wiretape.agent.sources.ebpf.processes import PROC
 
 _DECISIVE = (b"SSL_read", b"gnutls_record_recv")
@@ -24,7 +22,8 @@ _COMMON = ("libssl.so.3", "libssl.so.1.1", "libgnutls.so.30")
 _HEADER = struct.Struct("<16xHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
-_SYMBOL_BYTES, _SYMBOL_TYPES, _FUNCTION = 24, (2, 11), 2
+_SYMBOL = struct.Struct("<IBxHQ8x")
+_SYMBOL_TYPES, _FUNCTION = (2, 11), 2
 _LOAD = 1
 _MAX_TABLE_BYTES = 1 << 28
 
@@ -94,17 +93,10 @@ def _symbols(
         while at >= 0:
             places[at - text.offset] = name
             at = content.find(name + b"\0", at + 1, end)
-    fields = np.dtype(
-        [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"),
-         ("size", "<u8")]
-    )  # fmt: skip
-    symbols = np.frombuffer(
-        content[table.offset : table.offset + table.size // _SYMBOL_BYTES * _SYMBOL_BYTES], fields
-    )
-    wanted = np.isin(symbols["name"], np.array(list(places), np.uint32))
-    wanted &= (symbols["info"] & 15 == _FUNCTION) & (symbols["section"] != 0)
-    for symbol in symbols[wanted]:
-        yield places[int(symbol["name"])], int(symbol["value"])
+    symbols = content[table.offset : table.offset + table.size // _SYMBOL.size * _SYMBOL.size]
+    for place, info, section, value in _SYMBOL.iter_unpack(symbols):
+        if place in places and info & 15 == _FUNCTION and section:
+            yield places[place], value
 
 
 class Library(NamedTuple):
