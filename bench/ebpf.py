@@ -7,6 +7,7 @@ its workers are looked at. Nothing is pinned: server, load and agent share all c
 
   full      10,000 requests/s for --seconds (60)
   steady    1,000 requests/s for half as long
+  tls       2,000 requests/s by TLS for half as long
   compared  10,000 requests/s for --arm-seconds (5) without a capture and with the agent, by turns
             in each of --rounds (12)
 
@@ -29,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from live import TITLE, Run, alone, measured, medians, ratios, show
 from live_processes import Server, Watcher
 
-RATES = {"full": 10_000, "steady": 1_000, "compared": 10_000}
+RATES = {"full": 10_000, "steady": 1_000, "tls": 2_000, "compared": 10_000}
 """Requests a second."""
 _STEADY_CORES, _STEADY_MB, _P99 = 0.1, 120, 1.1
 """What the agent may take, and how much longer an answer may."""
@@ -87,7 +88,9 @@ def main() -> None:
         arms = watchers(Path(name), server.process.pid)
 
         def measure(part: str, arm: str, seconds: float) -> Run:
-            runs.append(measured(server, part, arm, arms[arm], RATES[part], seconds))
+            runs.append(
+                measured(server, part, arm, arms[arm], RATES[part], seconds, tls=part == "tls")
+            )
             print(runs[-1].row(), flush=True)
             return runs[-1]
 
@@ -97,6 +100,8 @@ def main() -> None:
             measure("full", "agent", asked.seconds)
         if "steady" in parts:
             measure("steady", "agent", asked.seconds / 2)
+        if "tls" in parts:
+            measure("tls", "agent", asked.seconds / 2)
         for number in range(asked.rounds if "compared" in parts else 0):
             order = list(arms) if number % 2 else list(arms)[::-1]
             rounds.append({arm: measure("compared", arm, asked.arm_seconds) for arm in order})

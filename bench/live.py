@@ -35,7 +35,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from live_processes import PORT, Server, Watched, Watcher, Watching, cpu_seconds, watchers
+from live_processes import PORT, TLS_PORT, Server, Watched, Watcher, Watching, cpu_seconds, watchers
 
 RATES = {"full": 20_000, "steady": 1_000, "compared": 5_000}
 """Requests a second."""
@@ -91,22 +91,29 @@ TITLE = (
 
 
 def measured(
-    server: Server, part: str, arm: str, watcher: Watcher | None, rate: int, seconds: float
+    server: Server,
+    part: str,
+    arm: str,
+    watcher: Watcher | None,
+    rate: int,
+    seconds: float,
+    tls: bool = False,
 ) -> Run:
     """Offers so many requests a second for so long, beside a watcher or none."""
     if watcher is None:
-        return _loaded(server, part, arm, rate, seconds)
+        return _loaded(server, part, arm, rate, seconds, tls)
     with Watching(watcher) as watching:
-        run = _loaded(server, part, arm, rate, seconds)
+        run = _loaded(server, part, arm, rate, seconds, tls)
         run.watched = watching.end(seconds)
     return run
 
 
-def _loaded(server: Server, part: str, arm: str, rate: int, seconds: float) -> Run:
+def _loaded(server: Server, part: str, arm: str, rate: int, seconds: float, tls: bool) -> Run:
     average = os.getloadavg()[0]
     counted, cpu = server.requests(), cpu_seconds(server.process.pid)
     load = Path(__file__).with_name("load.py")
-    command: list[str | Path] = [sys.executable, load, str(PORT), str(rate), str(seconds)]
+    where = [str(TLS_PORT), "--tls"] if tls else [str(PORT)]
+    command: list[str | Path] = [sys.executable, load, *where, str(rate), str(seconds)]
     told = json.loads(subprocess.check_output(command))
     took = told["seconds"]
     return Run(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-PORT = 8080
+PORT, TLS_PORT = 8080, 8443
 
 _SMALL = (
     '{"id":"$request_id","status":"paid","total":"49.90","currency":"EUR","customer":{"id":81723,'
@@ -33,6 +33,13 @@ http {{
   keepalive_timeout 1h;
   server {{
     listen 127.0.0.1:{PORT} reuseport;
+    location /api/orders/ {{ return 200 '{_SMALL}'; }}
+    location /api/items {{ return 200 '{_LARGE}'; }}
+  }}
+  server {{
+    listen 127.0.0.1:{TLS_PORT} ssl reuseport;
+    ssl_certificate server.pem;
+    ssl_certificate_key key.pem;
     location /api/orders/ {{ return 200 '{_SMALL}'; }}
     location /api/items {{ return 200 '{_LARGE}'; }}
   }}
@@ -79,6 +86,18 @@ class Server:
         self._status = str(folder / "status")
         config.write_text(_CONFIG.replace("STATUS", self._status))
         self._asked = 0
+        certify = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=shop.test",
+        ]
+        files = ["-keyout", "key.pem", "-out", "server.pem"]
+        subprocess.run([*certify, *files], cwd=folder, check=True, capture_output=True)
         self.process = subprocess.Popen(["nginx", "-p", folder, "-c", config, "-e", "stderr"])
 
     def __enter__(self) -> Self:

@@ -1,6 +1,6 @@
 """An open-loop HTTP load: a request leaves when it is due, whatever became of those before it.
 
-usage: python3 bench/load.py PORT RATE SECONDS [--connections N] [--warm-up SECONDS]
+usage: python3 bench/load.py PORT RATE SECONDS [--tls] [--connections N] [--warm-up SECONDS]
 
 Prints what came of it as a line of JSON.
 
@@ -17,6 +17,7 @@ import json
 import random
 import select
 import socket
+import ssl
 import time
 from array import array
 from collections.abc import Sequence
@@ -37,19 +38,38 @@ _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 class Connection:
     """A keep-alive connection, and what is under way on it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket)
         self.due_ns = 0
         """When its request was due."""
         self.missing_bytes = 0
         """What of the answer has not come."""
 
+    def receive(self) -> int:
+        """How many bytes came; 0 where a TLS record is not whole yet."""
+        try:
+            answer = self.socket.recv(_MOST_BYTES)
+        except ssl.SSLWantReadError:
+            return 0
+        if not answer:
+            raise SystemExit("the server closed a connection")
+        return len(answer)
 
-def answer_sizes(port: int) -> list[int]:
+
+def unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def answer_sizes(port: int, tls: ssl.SSLContext | None) -> list[int]:
     """How many bytes each of TARGETS is answered with, the head included."""
     sizes = []
-    with Connection(port).socket as asking:
+    with Connection(port, tls).socket as asking:
         for target in TARGETS:
             asking.sendall(_REQUEST % (target % _FIRST_NUMBER) % 0)
             answer = asking.recv(_MOST_BYTES)
@@ -67,11 +87,13 @@ def due_times(rate: float, seconds: float) -> Sequence[int]:
     return times
 
 
-def offer(port: int, due_ns: Sequence[int], count: int) -> tuple[Sequence[int], float]:
+def offer(
+    port: int, due_ns: Sequence[int], count: int, tls: ssl.SSLContext | None
+) -> tuple[Sequence[int], float]:
     """Asks when it is due, on so many connections; latencies in the order of the answers, in
     nanoseconds, and the seconds that it took."""
-    sizes, requests = answer_sizes(port), [_REQUEST % target for target in TARGETS]
-    idle = [Connection(port) for _ in range(count)]
+    sizes, requests = answer_sizes(port, tls), [_REQUEST % target for target in TARGETS]
+    idle = [Connection(port, tls) for _ in range(count)]
     busy = {connection.socket.fileno(): connection for connection in idle}
     poll = select.epoll()
     for connection in idle:
@@ -97,10 +119,7 @@ def offer(port: int, due_ns: Sequence[int], count: int) -> tuple[Sequence[int], 
             answered = poll.poll()
         for file, _ in answered:
             connection = busy[file]
-            answer = connection.socket.recv(_MOST_BYTES)
-            if not answer:
-                raise SystemExit("the server closed a connection")
-            connection.missing_bytes -= len(answer)
+            connection.missing_bytes -= connection.receive()
             if connection.missing_bytes <= 0:
                 latencies.append(clock() - started - connection.due_ns)
                 idle.append(connection)
@@ -112,6 +131,7 @@ def main() -> None:
     options.add_argument("port", type=int)
     options.add_argument("rate", type=float)
     options.add_argument("seconds", type=float)
+    options.add_argument("--tls", action="store_true")
     options.add_argument("--connections", type=int, default=64)
     options.add_argument("--warm-up", type=float, default=1.0, help="seconds that no latency tells")
     asked = options.parse_args()
@@ -119,7 +139,9 @@ def main() -> None:
     Path("/proc/self/timerslack_ns").write_text("1000")
     due_ns = due_times(asked.rate, asked.seconds)
     cpu = time.process_time()
-    latencies, seconds = offer(asked.port, due_ns, asked.connections)
+    latencies, seconds = offer(
+        asked.port, due_ns, asked.connections, unverified() if asked.tls else None
+    )
     cpu = time.process_time() - cpu
     told = sorted(latencies[int(asked.rate * asked.warm_up) :]) or [0]
     quantiles = {

@@ -44,7 +44,6 @@ from wiretape.exchange.rotation import live_recording
 _OWN_BYTES = 112 << 20
 """What the agent takes without any connection: the interpreter, the ring, a batch."""
 _CHECK_WEIGHT = 8 << 20
-_NICENESS = 5
 _FLUSH_NS = 300_000_000
 """Less than packets wait for others: what was read is in the file at once."""
 _DRAW_NS = 1_000_000_000
@@ -149,8 +148,8 @@ def _open_and_run(config: RunConfig, signals: Signals, outcome: Outcome, display
 
 
 def _stand_back() -> None:
-    """The service comes first when both want the processor: what waits meanwhile has a ring."""
-    os.nice(_NICENESS)
+    """Whoever has the processor keeps it when packets come: these wait in a ring. A lower priority
+    would cost some where others want the processor for long."""
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
