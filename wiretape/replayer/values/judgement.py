@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
 from wiretape.replayer.values.instants import SECOND_NS, read_instant
@@ -18,6 +18,9 @@ from wiretape.replayer.values.tokens import (
     is_random,
     same_kind_of_uuid,
 )
+
+if TYPE_CHECKING:
+    from wiretape.replayer.rules import Rules
 
 _SLACK_NS = 2 * SECOND_NS
 _DECADE_NS = 3_653 * 86_400 * SECOND_NS
@@ -56,9 +59,16 @@ class Judgement:
     value. A fork sees all that its parent accepted, and its commit gives its own to the parent.
     """
 
-    def __init__(self, correlation: Correlation, span: Span, place: Place = NOWHERE) -> None:
+    def __init__(
+        self,
+        correlation: Correlation,
+        span: Span,
+        place: Place = NOWHERE,
+        rules: Rules | None = None,
+    ) -> None:
         self.accepted: list[Accepted] = []
         self.place = place
+        self.rules = rules
         self._known = correlation
         self._span = span
         self._parent: Judgement | None = None
@@ -69,7 +79,7 @@ class Judgement:
 
     def fork(self) -> Judgement:
         """A judgement that may be thrown away."""
-        fork = Judgement(self._known, self._span, self.place)
+        fork = Judgement(self._known, self._span, self.place, self.rules)
         fork._parent = self
         fork._pairs, fork._back = self._pairs.copy(), self._back.copy()
         fork._instants = self._instants.copy()
