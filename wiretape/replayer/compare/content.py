@@ -7,11 +7,13 @@ not what its type says is compared as text, or by byte.
 from __future__ import annotations
 
 import codecs
+from typing import NamedTuple
 
-from wiretape.exchange.content import ContentError, decode_content, field_value
-from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
+from wiretape.exchange.content import ContentError, decode_content
+from wiretape.exchange.v1.exchange_pb2 import Content
 from wiretape.replayer.compare.difference import Difference
 from wiretape.replayer.compare.field_values import media_type
+from wiretape.replayer.compare.fields import Groups
 from wiretape.replayer.compare.form import (
     canonical_form,
     compare_forms,
@@ -33,12 +35,19 @@ _TEXTUAL = ("text/", "application/javascript", "application/ecmascript", "applic
 _LINES = frozenset(["application/x-ndjson", "application/ndjson", "application/jsonl",
                     "application/json-lines", "application/jsonlines"])  # fmt: skip
 
-Message = HttpRequest | HttpResponse
+
+class Sent(NamedTuple):
+    """A content as it was sent, its Content-Type, and its content codings; "" where not said."""
+
+    content: Content
+    type: str
+    codings: str
 
 
-def content_type(message: Message) -> str:
-    """The value of Content-Type, "" where there is none."""
-    return field_value(message.fields, b"content-type").decode("latin-1")
+def sent(content: Content, fields: Groups) -> Sent:
+    """What the fields of a message say of its content."""
+    types, codings = fields.get("content-type"), fields.get("content-encoding")
+    return Sent(content, ", ".join(types) if types else "", ", ".join(codings) if codings else "")
 
 
 def is_json(kind: str) -> bool:
@@ -46,21 +55,21 @@ def is_json(kind: str) -> bool:
     return kind in ("application/json", "text/json") or kind.endswith("+json")
 
 
-def plain(message: Message) -> bytes:
+def plain(message: Sent) -> bytes:
     """The content without its codings; ContentError where they cannot be undone."""
-    codings = field_value(message.fields, b"content-encoding")
-    if not codings or not message.content.data:
-        return message.content.data
-    return decode_content(message.content.data, codings, MAX_DECODED_BYTES)
+    data = message.content.data
+    return decode_content(data, message.codings, MAX_DECODED_BYTES) if message.codings else data
 
 
-def canonical_content(message: Message) -> bytes:
+def canonical_content(message: Sent) -> bytes:
     """The same bytes for contents that mean the same, as far as that is quickly told."""
+    if not message.content.data:
+        return b""
     try:
         data = plain(message)
     except ContentError:
         return message.content.data
-    kind, _ = media_type(content_type(message))
+    kind, _ = media_type(message.type)
     if is_json(kind) or not kind:
         try:
             return canonical_json(parse_json(data))
@@ -71,7 +80,7 @@ def canonical_content(message: Message) -> bytes:
     return data
 
 
-def compare_contents(recorded: Message, live: Message, view: View) -> list[Difference]:
+def compare_contents(recorded: Sent, live: Sent, view: View) -> list[Difference]:
     """Differences between two whole or partial contents."""
     if not live.content.complete and recorded.content.complete:
         return [
@@ -85,8 +94,7 @@ def compare_contents(recorded: Message, live: Message, view: View) -> list[Diffe
         ]
     expected, actual = recorded.content.data, live.content.data
     judgement = view.judgement
-    codings = [field_value(side.fields, b"content-encoding") for side in (recorded, live)]
-    if expected == actual and codings[0] == codings[1]:
+    if expected == actual and (not expected or recorded.codings == live.codings):
         judgement.saw(expected, actual)
         return []
     try:
@@ -98,7 +106,7 @@ def compare_contents(recorded: Message, live: Message, view: View) -> list[Diffe
     judgement.saw(expected, actual)
     if expected == actual or view.ignores("content", "content"):
         return []
-    return compare_data(content_type(recorded), expected, actual, view, content_type(live))
+    return compare_data(recorded.type, expected, actual, view, live.type)
 
 
 def compare_data(

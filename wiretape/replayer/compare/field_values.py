@@ -8,7 +8,8 @@ preferences, parameters. An order that could have a meaning is kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 _ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
 _PARAMETER = re.compile(r'(?:[^;"]|"(?:[^"\\]|\\.)*"?)+')
@@ -66,12 +67,13 @@ def parameters(element: str) -> tuple[str, list[tuple[str, str | None]]]:
 
     Names are in lower case; a value is without quotes, None where there is no `=`.
     """
-    pieces = [text.strip(" \t") for text in _PARAMETER.findall(element)]
+    pieces = [text for found in _PARAMETER.findall(element) if (text := found.strip(" \t"))]
+    first = pieces.pop(0) if pieces and not element.lstrip(" \t").startswith(";") else ""
     found: list[tuple[str, str | None]] = []
-    for piece in filter(None, pieces[1:]):
+    for piece in pieces:
         name, equals, value = piece.partition("=")
         found.append((name.strip(" \t").lower(), unquoted(value.strip(" \t")) if equals else None))
-    return pieces[0] if pieces else "", found
+    return first, found
 
 
 def unquoted(text: str) -> str:
@@ -80,7 +82,8 @@ def unquoted(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", match[1]) if match else text
 
 
-def media_type(value: str) -> tuple[str, dict[str, str]]:
+@lru_cache(maxsize=1024)
+def media_type(value: str) -> tuple[str, Mapping[str, str]]:
     """Type and subtype in lower case, and the parameters by name (RFC 9110 §8.3.1)."""
     kind, found = parameters(value)
     return kind.lower(), {name: text or "" for name, text in found}

@@ -106,10 +106,12 @@ class _Comparison:
                 arrays.append(name)
             else:
                 other = live[name]
-                if value is not other and (type(value) is not str or value != other):
-                    self.compare((path, name), value, other)
-                    if self._brief and self.found:
-                        return
+                kind = type(value)
+                if kind is not dict and kind is type(other) and value == other:
+                    continue
+                self.compare((path, name), value, other)
+                if self._brief and self.found:
+                    return
         # The values outside tell which of several elements that look alike is which.
         for name in arrays:
             self.compare((path, name), recorded[name], live[name])

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from wiretape.exchange.content import ContentError
-from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest
-from wiretape.replayer.compare.content import Message, content_type, is_json, plain
+from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest, HttpResponse
+from wiretape.replayer.compare.content import is_json, plain, sent
 from wiretape.replayer.compare.cookies import cookie_pairs
 from wiretape.replayer.compare.field_values import media_type
 from wiretape.replayer.compare.fields import grouped
@@ -20,6 +20,7 @@ from wiretape.replayer.compare.xml_tree import Element, local_name, parse_xml
 from wiretape.replayer.rules import Rule, Rules, spell_member
 from wiretape.replayer.values.place import endpoint_of
 
+Message = HttpRequest | HttpResponse
 _Place = tuple[str, str]
 
 
@@ -60,8 +61,9 @@ def places_of(message: Message) -> Iterator[_Place]:
     if not message.content.data:
         return
     yield "content", "content"
+    content = sent(message.content, grouped(message.fields, frozenset()))
     try:
-        yield from _content_places(content_type(message), plain(message))
+        yield from _content_places(content.type, plain(content))
     except (ContentError, ValueError, RecursionError):
         return
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest
-from wiretape.replayer.compare.content import canonical_content, compare_contents
+from wiretape.replayer.compare.content import canonical_content, compare_contents, sent
 from wiretape.replayer.compare.cookies import cookie_pairs
 from wiretape.replayer.compare.difference import Difference
 from wiretape.replayer.compare.field_values import normal_value
-from wiretape.replayer.compare.fields import HOP_BY_HOP, compare_fields, grouped
+from wiretape.replayer.compare.fields import HOP_BY_HOP, compare_groups, grouped
 from wiretape.replayer.compare.order import pair
 from wiretape.replayer.compare.view import View
 from wiretape.replayer.rules import NO_RULES, RulesHere
@@ -81,7 +81,7 @@ def exact_key(request: HttpRequest, rules: RulesHere = NO_RULES) -> Key:
         path,
         tuple(sorted(query)),
         tuple(sorted((name, _field_key(name, values)) for name, values in fields.items())),
-        canonical_content(request),
+        canonical_content(sent(request.content, fields)),
     )
 
 
@@ -102,8 +102,10 @@ def compare_requests(
         found.append(view.difference("path", "path", "path", path, live_path, reason))
     found += _compare_queries(query, live_query, view)
     left_out = NOT_MATCHED - view.rules.matched
-    found += compare_fields(recorded.fields, live.fields, view, left_out=left_out)
-    return found + compare_contents(recorded, live, view)
+    fields, others = grouped(recorded.fields, left_out), grouped(live.fields, left_out)
+    contents = sent(recorded.content, fields), sent(live.content, others)
+    found += compare_groups(fields, others, view)
+    return found + compare_contents(*contents, view)
 
 
 def _compare_queries(recorded: list[str], live: list[str], view: View) -> list[Difference]:

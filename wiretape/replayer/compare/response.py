@@ -10,11 +10,11 @@ content is compared without coding all the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from wiretape.exchange.content import field_value
 from wiretape.exchange.v1.exchange_pb2 import HttpExchange, HttpRequest, HttpResponse
-from wiretape.replayer.compare.content import compare_contents
+from wiretape.replayer.compare.content import compare_contents, sent
 from wiretape.replayer.compare.difference import Difference
 from wiretape.replayer.compare.field_values import elements, parameters
 from wiretape.replayer.compare.fields import HOP_BY_HOP, Groups, compare_groups, grouped
@@ -41,6 +41,7 @@ def compare_responses(
         )
     found += _compare_interim(recorded.interim, live_interim, view)
     groups, others = grouped(expected.fields, HOP_BY_HOP), grouped(live.fields, HOP_BY_HOP)
+    contents = sent(expected.content, groups), sent(live.content, others)
     if groups.get(_CODING) != others.get(_CODING) and accepts(
         recorded.request, ", ".join(others.get(_CODING, ()))
     ):
@@ -49,7 +50,7 @@ def compare_responses(
     found += compare_groups(groups, others, view)
     if recorded.request.method == "HEAD" or expected.status == 304:
         found += _compare_unsent_length(expected, live, view)
-    found += compare_contents(expected, live, view)
+    found += compare_contents(*contents, view)
     if expected.trailers or live.trailers:
         trailers, others = (
             grouped(expected.trailers, HOP_BY_HOP),
@@ -90,8 +91,10 @@ def _leave_out_negotiation(groups: Groups) -> None:
 
 
 def _compare_interim(
-    recorded: Iterable[HttpResponse], live: Iterable[HttpResponse], view: View
+    recorded: Sequence[HttpResponse], live: Sequence[HttpResponse], view: View
 ) -> list[Difference]:
+    if not recorded and not live:
+        return []
     expected = [interim for interim in recorded if interim.status != _CONTINUE]
     actual = [interim for interim in live if interim.status != _CONTINUE]
     statuses = [[interim.status for interim in side] for side in (expected, actual)]
