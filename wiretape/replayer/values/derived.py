@@ -21,9 +21,11 @@ Message = HttpRequest | HttpResponse
 
 MAX_DECODED_BYTES = 64 << 20
 
-_PIECES = re.compile(r"([A-Za-z0-9+/_]{2,}={0,2})")
+_PIECES = re.compile(r"([A-Za-z0-9+/_]+={0,2})")
 _TAGS = re.compile(r'([^",\s:]+)')
 _CLASSES = tuple(map(re.compile, ("[0-9a-f]+", "[0-9A-F]+", "[0-9a-z]+", "[0-9A-Za-z+/_=]+")))
+_MARKS = re.compile(r"[-_+/]")
+_TO_PLAIN = str.maketrans("-_", "+/")
 # Shorter pieces count or name something, or hold too little to be a digest.
 _LEAST = 6
 # Digests are cut to tell versions apart, but not shorter than this.
@@ -151,10 +153,15 @@ def _remade(
             # Beside a digest often stands how long the content is.
             if text != other and not (_is_length(other, blobs) and len(text) < _LEAST_CUT):
                 return Finding(False, f"{other} stands where {text} did")
-        elif other != blobs.make(recipe):
+        elif _plain_base64(other, text) != blobs.make(recipe):
             return Finding(False, f"it is not the {recipe.algorithm} of what came")
     names = sorted({recipe.algorithm for recipe in recipes if recipe})
     return Finding(True, f"the {' and '.join(names)} of what came, as of what was recorded")
+
+
+def _plain_base64(text: str, recorded: str) -> str:
+    """Where the recorded text does not show in which of the two alphabets it is, either will do."""
+    return text if _MARKS.search(recorded) else text.translate(_TO_PLAIN)
 
 
 def _is_length(text: str, blobs: Blobs) -> bool:

@@ -150,7 +150,8 @@ def _read_iso(match: re.Match[str]) -> Instant:
     if separator is None:
         return Instant(at_ns, _DAY_NS, "iso", 0)
     unit_ns = 60 * SECOND_NS if second is None else SECOND_NS // 10**digits
-    return Instant(at_ns, unit_ns, f"iso{separator}{second is None}{mark or ''}{zone}", digits)
+    comma = mark == ","
+    return Instant(at_ns, unit_ns, f"iso{separator}{second is None}{comma}{zone}", digits)
 
 
 def _epoch_s(

@@ -364,12 +364,10 @@ class Judgement:
 
     def _same_value(self, recorded: Any, live: Any, name: str) -> bool:
         """Two values within a composite, as `compare` does for JSON."""
-        if recorded == live and type(recorded) is type(live):
-            return True
         self._name = name
         if type(recorded) is not type(live):
             return self._refuse(f"{name.partition('#')[2]} is of another kind")
-        same = False
+        same = recorded == live
         match recorded:
             case dict():
                 same = recorded.keys() == live.keys() and all(
@@ -382,9 +380,9 @@ class Judgement:
                     for value, other in zip(recorded, live, strict=True)
                 )
             case str():
-                same = self._same_text(recorded, live)
+                same = same or self._same_text(recorded, live)
             case int() | Decimal() if not isinstance(recorded, bool):
-                same = self._same_number(recorded, live)
+                same = same or self._same_number(recorded, live)
         return same or self._refuse(f"within it, {name.partition('#')[2]} differs: {self._reason}")
 
     def _ruled(self, same: bool, recorded: str, live: str, kind: str, why: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 # The last member of a JSON path; a decoded composite continues it after #.
@@ -131,9 +132,9 @@ def collections_of(endpoint: str) -> tuple[str, ...]:
     path = endpoint.rpartition(" ")[2]
     segments = [segment for segment in path.split("/") if segment]
     found: list[str] = []
-    for segment, after in zip(segments, [*segments[1:], ""], strict=True):
+    for segment, after in pairwise([*segments, ""]):
         words = words_of(segment)
-        if words and (after in ("", "*")) and segment != "*":
+        if words and after in ("", "*"):
             found.insert(0, singular(words[-1]))
     return tuple(found[:2])
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from wiretape.replayer.values.counters import Counters
 from wiretape.replayer.values.evidence import Evidence
 from wiretape.replayer.values.instants import Timeline
-from wiretape.replayer.values.tokens import replaced
+from wiretape.replayer.values.tokens import replaced, with_wholes
 
 
 @lru_cache(64)
@@ -61,11 +61,11 @@ class Correlation:
 
     def to_live(self, data: bytes) -> bytes:
         """Put live tokens in the place of the recorded ones; lengths may differ."""
-        return replaced(self._live_wholes, replaced(self.live_of, data))
+        return replaced(self.live_of, with_wholes(self._live_wholes, data))
 
     def to_recorded(self, data: bytes) -> bytes:
         """Put recorded tokens in the place of the live ones; lengths may differ."""
-        return replaced(self._recorded_wholes, replaced(self.recorded_of, data))
+        return replaced(self.recorded_of, with_wholes(self._recorded_wholes, data))
 
     def at_own(self, text: str) -> str:
         """`text` with the live endpoint of the service in the place of the recorded one."""

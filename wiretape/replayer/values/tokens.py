@@ -27,6 +27,7 @@ _TOKENS = re.compile(_TOKEN)
 PARTS = re.compile(f"({_TOKEN}|[0-9]+)")
 PIECES = re.compile(f"({_UUIDS}|[-_])")
 DIGITS = re.compile(r"([0-9]+)")
+_BYTE_WHOLES = re.compile(_JSON64.encode())
 _BYTE_WORDS = re.compile(_WORD.encode())
 _BYTE_PIECES = re.compile(PIECES.pattern.encode())
 _ANY_UUID = re.compile(_UUIDS)
@@ -169,6 +170,18 @@ def replaced(table: dict[str, str], data: bytes) -> bytes:
         return "".join(table.get(piece, piece) for piece in PIECES.split(word)).encode()
 
     return _BYTE_WORDS.sub(other, data)
+
+
+def with_wholes(table: dict[str, str], data: bytes) -> bytes:
+    """`data` with every token of JSON in base64 that `table` knows in its other form."""
+    if not table:
+        return data
+
+    def other(match: re.Match[bytes]) -> bytes:
+        text = match[0].decode("ascii")
+        return table.get(text, text).encode()
+
+    return _BYTE_WHOLES.sub(other, data)
 
 
 def shape(text: str) -> str:
