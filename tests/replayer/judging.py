@@ -22,7 +22,7 @@ def judge(rules: str = "") -> Judgement:
     """A judgement of a pair of messages at PLACE, 100,000,000 s apart."""
     read = parse_rules(rules, "rules.toml") if rules else Rules()
     span = Span(1_700_000_000 * S, 0, 1_800_000_000 * S, 0)
-    return Judgement(Correlation(), span, PLACE, read)
+    return Judgement(Correlation(), span, PLACE, rules=read)
 
 
 def view(rules: str = "") -> View:

@@ -162,9 +162,11 @@ def test_rules_of_upstream_calls() -> None:
     one = request_of("POST", "/a?nonce=1", fields={"User-Agent": "x"})
     other = request_of("POST", "/a?nonce=2", fields={"User-Agent": "y"})
     span = Span(0, 0, 0, 0)
-    judgement = Judgement(Correlation(), span, CALL, rules)
+    judgement = Judgement(Correlation(), span, CALL, rules=rules)
     assert places(compare_requests(one, other, judgement)) == ["field user-agent"]
-    assert not places(compare_requests(one, other, Judgement(Correlation(), span, PLACE, rules)))
+    assert not places(
+        compare_requests(one, other, Judgement(Correlation(), span, PLACE, rules=rules))
+    )
     here = rules.here(CALL.endpoint)
     pair = [request_of("POST", "/a", fields={"User-Agent": agent}) for agent in "xy"]
     assert exact_key(pair[0]) == exact_key(pair[1])

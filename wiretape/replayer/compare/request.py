@@ -124,14 +124,7 @@ def _compare_queries(recorded: list[str], live: list[str], view: View) -> list[D
             unmatched[index].partition("="),
             left[other].partition("="),
         )
-        if name != key:
-            return False
-        trial = view.fork()
-        if not trial.same_text(value, text, "query", name):
-            view.why = trial.why
-            return False
-        trial.keep()
-        return True
+        return name == key and view.same_text(value, text, "query", name)
 
     _, first, second = pair(len(unmatched), len(left), same)
     others = [left[index] for index in second]

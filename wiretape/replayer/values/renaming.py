@@ -3,86 +3,92 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from functools import lru_cache
 
+from wiretape.replayer.values.counters import Counters
 from wiretape.replayer.values.evidence import Evidence
-from wiretape.replayer.values.tokens import BYTE_PIECES, WORDS, tokens_in
+from wiretape.replayer.values.instants import Timeline
+from wiretape.replayer.values.tokens import replaced, with_wholes
+
+
+@lru_cache(64)
+def _address(text: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.-]){re.escape(text)}(?![\w.-])")
 
 
 class Correlation:
     """The pairs recorded ↔ live of one run.
 
-    `own` pairs the service's recorded endpoint, `host:port`, with the live one.
+    `own` pairs the service's recorded endpoint, `host:port`, with the live one. `live_of` and
+    `recorded_of` hold random tokens, one-to-one. With `concurrent`, exchanges may overlap: each
+    that was begun is to be ended, and counters need not come in recorded order.
     """
 
-    def __init__(self, evidence: Evidence | None = None) -> None:
+    def __init__(self, evidence: Evidence | None = None, concurrent: bool = False) -> None:
         self.evidence = evidence or Evidence()
+        self.concurrent = concurrent
         self.own: dict[str, str] = {}
         self.live_of: dict[str, str] = {}
         self.recorded_of: dict[str, str] = {}
-        self.instants: dict[int, int] = {}
-        self._live_bytes: dict[bytes, bytes] = {}
-        self._recorded_bytes: dict[bytes, bytes] = {}
-        self._begun_recorded_ns: list[int] = []
-        self._begun_live_ns: list[int] = []
-        self._themselves: set[bytes] = set()
-        self._unread: list[tuple[bytes, bytes]] = []
+        self.timeline = Timeline()
+        self.counters = Counters()
+        # Entity tags and digests that stood for each recorded one.
+        self.derived: dict[str, set[str]] = {}
+        # The most digits of a second that a name has shown, recorded and live.
+        self.fractions: dict[str, tuple[int, int]] = {}
+        self._open: list[int] = []
+        self._live_wholes: dict[str, str] = {}
+        self._recorded_wholes: dict[str, str] = {}
 
     def begin(self, recorded_at_ns: int, live_at_ns: int) -> None:
-        """An exchange is being driven; calls come in recorded order."""
-        self._begun_recorded_ns.append(recorded_at_ns)
-        self._begun_live_ns.append(live_at_ns)
+        """An exchange is being driven; the one before has ended, unless they are concurrent."""
+        if not self.concurrent:
+            self._open.clear()
+        self._open.append(recorded_at_ns)
+        self.timeline.begin(recorded_at_ns, live_at_ns)
+
+    def end(self, recorded_at_ns: int) -> None:
+        """A concurrent exchange was judged."""
+        self._open.remove(recorded_at_ns)
+
+    @property
+    def since_ns(self) -> int:
+        """When the oldest exchange in flight began in the recording."""
+        return min(self._open, default=0)
 
     def saw(self, recorded: bytes, live: bytes) -> None:
-        """These two stand for each other; tokens that are in both stand for themselves."""
-        # Reading tokens costs time that a run without generated values need not spend.
-        self._unread.append((recorded, live))
-        if len(self._unread) >= 4096:
-            self._read()
-
-    def stands_for_itself(self, token: str) -> bool:
-        self._read()
-        return token.encode() in self._themselves
-
-    def _read(self) -> None:
-        for recorded, live in self._unread:
-            tokens = tokens_in(recorded)
-            self._themselves |= tokens if recorded == live else tokens & tokens_in(live)
-        self._unread.clear()
+        """Nothing is learned from what is equal: the evidence tells it beforehand."""
 
     def to_live(self, data: bytes) -> bytes:
-        """Put live values in the place of the recorded ones; lengths may differ."""
-        return _replace(self._live_bytes, data)
+        """Put live tokens in the place of the recorded ones; lengths may differ."""
+        return replaced(self.live_of, with_wholes(self._live_wholes, data))
 
     def to_recorded(self, data: bytes) -> bytes:
-        """Put recorded values in the place of the live ones; lengths may differ."""
-        return _replace(self._recorded_bytes, data)
+        """Put recorded tokens in the place of the live ones; lengths may differ."""
+        return replaced(self.recorded_of, with_wholes(self._recorded_wholes, data))
 
-    def live_time_of(self, recorded_ns: int) -> int | None:
-        """Where an instant falls when the exchange begun last before it is the measure."""
-        place = bisect_right(self._begun_recorded_ns, recorded_ns) - 1
-        if place < 0:
-            return None
-        return self._begun_live_ns[place] + recorded_ns - self._begun_recorded_ns[place]
+    def at_own(self, text: str) -> str:
+        """`text` with the live endpoint of the service in the place of the recorded one."""
+        for recorded, live in self.own.items():
+            if recorded in text:
+                text = _address(recorded).sub(live, text)
+        return text
 
-    def add(self, pairs: dict[str, str], instants: dict[int, int]) -> None:
+    def add(self, pairs: dict[str, str]) -> None:
+        """Random tokens that stand for each other from now on."""
+        self.live_of.update(pairs)
         for recorded, live in pairs.items():
-            self.live_of[recorded] = live
             self.recorded_of[live] = recorded
-            self._live_bytes[recorded.encode()] = live.encode()
-            self._recorded_bytes[live.encode()] = recorded.encode()
-        for recorded_ns, live_ns in instants.items():
-            self.instants.setdefault(recorded_ns, live_ns)
 
+    def add_whole(self, recorded: str, live: str) -> None:
+        """Composites that stand for each other in bytes; they are not one-to-one."""
+        self._live_wholes[recorded] = live
+        known = self._recorded_wholes.setdefault(live, recorded)
+        if known != recorded:
+            # Which of the two is meant, only their places tell.
+            self._recorded_wholes[live] = live
 
-def _replace(table: dict[bytes, bytes], data: bytes) -> bytes:
-    if not table:
-        return data
-
-    def other(match: re.Match[bytes]) -> bytes:
-        word = match[0]
-        if (whole := table.get(word)) is not None:
-            return whole
-        return b"".join(table.get(piece, piece) for piece in BYTE_PIECES.split(word))
-
-    return WORDS.sub(other, data)
+    def add_fraction(self, name: str, recorded: int, live: int) -> None:
+        """How many digits of a second two equal instants of this name showed."""
+        most = self.fractions.get(name, (0, 0))
+        self.fractions[name] = (max(most[0], recorded), max(most[1], live))
