@@ -21,25 +21,21 @@ _CHANGING = re.compile(r"[\w.+/=-]*\d[\w.+/=-]*")
 def compare_text(recorded: str, live: str, view: View, part: str = "text") -> list[Difference]:
     """One difference for each run of lines that differ; `part` is what rules call this content."""
     expected, actual = recorded.split("\n"), live.split("\n")
-    if view.unordered(part, "*") and _same_lines(expected, actual, view, part):
-        return []
-    found = list(_hunks(expected, actual, view, part))
-    if found and 1 < len(expected) == len(actual) <= _MAX_REORDERED:
+    unordered = view.unordered(part, "*")
+    found = [] if unordered else list(_hunks(expected, actual, view, part))
+    if unordered or (found and 1 < len(expected) == len(actual) <= _MAX_REORDERED):
         trial = view.fork()
         if _same_lines(expected, actual, trial, part):
             trial.keep()
-            return [
-                view.difference(
-                    part,
-                    "*",
-                    "lines",
-                    recorded,
-                    live,
-                    "the same lines in another order",
-                    remedy=UNORDERED,
-                )
-            ]
+            found = [] if unordered else [_reordered(recorded, live, view, part)]
+        elif unordered:
+            found = list(_hunks(expected, actual, view, part))
     return found
+
+
+def _reordered(recorded: str, live: str, view: View, part: str) -> Difference:
+    reason = "the same lines in another order"
+    return view.difference(part, "*", "lines", recorded, live, reason, remedy=UNORDERED)
 
 
 def _hunks(expected: list[str], actual: list[str], view: View, part: str) -> Iterator[Difference]:
