@@ -93,6 +93,7 @@ def test_the_same_contents(kind: str, recorded: str, live: str) -> None:
         (EVENTS, "data: 1\n\ndata: 2\n\n", "data: 2\n\n", ["event event 1"]),
         (EVENTS, "event: a\ndata: x\n\n", "event: b\ndata: x\n\n", ["event event 1: event"]),
         (EVENTS, 'data: {"a": [1]}\n\n', 'data: {"a": [2]}\n\n', ["event event 1: data.a[0]"]),
+        (EVENTS, "data: 1\n\n", "data: 1\n", ["event event 1: unfinished"]),
         (LINES, '{"a": 1}\n{"a": 2}\n', '{"a": 1}\n{"a": 3}\n', ["json line 2: $.a"]),
         (LINES, "[1]\n[2]\n", "[1]\n", ["json line 2"]),
         (LINES, "[1]\n[2]\n", "[1]\n[9]\n", ["json line 2: $[0]"]),

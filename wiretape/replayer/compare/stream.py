@@ -31,12 +31,11 @@ def read_events(text: str) -> list[dict[str, Any]]:
     """The events of a text/event-stream, those without any field left out.
 
     Comments are left out too: they keep a connection open for as long as that takes. `data` is the
-    value where it is JSON, else text. What follows the last empty line is an event of its own,
-    though a browser would not see it.
+    value where it is JSON, else text. What no empty line ends is `unfinished`: a browser drops it.
     """
     events: list[dict[str, Any]] = []
     event: dict[str, Any] = {}
-    for line in [*_LINE_END.split(text.removeprefix("\ufeff")), ""]:
+    for line in _LINE_END.split(text.removeprefix("\ufeff")):
         if not line:
             if event:
                 events.append(_with_value(event))
@@ -48,6 +47,8 @@ def read_events(text: str) -> list[dict[str, Any]]:
             event["data"] = f"{event['data']}\n{value}" if "data" in event else value
         elif name in _TEXTS:
             event[name] = value
+    if event:
+        events.append({**_with_value(event), "unfinished": True})
     return events
 
 
