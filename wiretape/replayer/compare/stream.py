@@ -35,7 +35,9 @@ def read_events(text: str) -> list[dict[str, Any]]:
     """
     events: list[dict[str, Any]] = []
     event: dict[str, Any] = {}
-    for line in _LINE_END.split(text.removeprefix("\ufeff")):
+    lines = _LINE_END.split(text.removeprefix("\ufeff"))
+    # What follows the last line end is no line unless something stands there.
+    for line in lines if lines[-1] else lines[:-1]:
         if not line:
             if event:
                 events.append(_with_value(event))
