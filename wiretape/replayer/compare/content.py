@@ -1,59 +1,86 @@
-"""Contents compared as what they are: JSON as values, text by line, anything else by byte.
+"""Contents compared as what they are; which that is, the recorded Content-Type says.
 
-Content codings are undone first (RFC 9110 §8.4); framing and chunk sizes have no meaning.
+Content codings are undone first (RFC 9110 §8.4); framing and chunk sizes have no meaning. What is
+not what its type says is compared as text, or by byte.
 """
 
 from __future__ import annotations
 
-from wiretape.exchange.content import ContentError, decode_content, field_value
-from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
+import codecs
+from typing import NamedTuple
+
+from wiretape.exchange.content import ContentError, decode_content
+from wiretape.exchange.v1.exchange_pb2 import Content
 from wiretape.replayer.compare.difference import Difference
-from wiretape.replayer.compare.json_value import canonical_json, compare_json, parse_json
+from wiretape.replayer.compare.field_values import media_type
+from wiretape.replayer.compare.fields import Groups
+from wiretape.replayer.compare.form import (
+    canonical_form,
+    compare_forms,
+    compare_multipart,
+    read_multipart,
+)
+from wiretape.replayer.compare.json_tree import compare_json
+from wiretape.replayer.compare.json_value import canonical_json, parse_json
+from wiretape.replayer.compare.stream import compare_events, compare_lines, read_lines
+from wiretape.replayer.compare.table import compare_csv
 from wiretape.replayer.compare.text import compare_bytes, compare_text
-from wiretape.replayer.correlate import Judgement
+from wiretape.replayer.compare.view import View
+from wiretape.replayer.compare.xml_tree import compare_xml, parse_xml
 
 # What one content may become when its codings are undone.
 MAX_DECODED_BYTES = 64 << 20
 
-_TEXTUAL = ("text/", "application/xml", "application/javascript", "application/x-www-form")
-
-Message = HttpRequest | HttpResponse
-
-
-def media_type(message: Message) -> str:
-    """Type and subtype in lower case, without parameters; "" where there is none."""
-    value = field_value(message.fields, b"content-type")
-    return value.partition(b";")[0].strip().lower().decode("latin-1")
+_TEXTUAL = ("text/", "application/javascript", "application/ecmascript", "application/graphql")
+_LINES = frozenset(["application/x-ndjson", "application/ndjson", "application/jsonl",
+                    "application/json-lines", "application/jsonlines"])  # fmt: skip
 
 
-def is_json(message: Message) -> bool:
-    kind = media_type(message)
-    return kind == "application/json" or kind.endswith("+json")
+class Sent(NamedTuple):
+    """A content as it was sent, its Content-Type, and its content codings; "" where not said."""
+
+    content: Content
+    type: str
+    codings: str
 
 
-def plain(message: Message) -> bytes:
+def sent(content: Content, fields: Groups) -> Sent:
+    """What the fields of a message say of its content."""
+    types, codings = fields.get("content-type"), fields.get("content-encoding")
+    return Sent(content, ", ".join(types) if types else "", ", ".join(codings) if codings else "")
+
+
+def is_json(kind: str) -> bool:
+    """Whether a media type is JSON."""
+    return kind in ("application/json", "text/json") or kind.endswith("+json")
+
+
+def plain(message: Sent) -> bytes:
     """The content without its codings; ContentError where they cannot be undone."""
-    codings = field_value(message.fields, b"content-encoding")
-    if not codings:
-        return message.content.data
-    return decode_content(message.content.data, codings, MAX_DECODED_BYTES)
+    data = message.content.data
+    return decode_content(data, message.codings, MAX_DECODED_BYTES) if message.codings else data
 
 
-def canonical_content(message: Message) -> bytes:
-    """The same bytes for contents that mean the same."""
+def canonical_content(message: Sent) -> bytes:
+    """The same bytes for contents that mean the same, as far as that is quickly told."""
+    if not message.content.data:
+        return b""
     try:
         data = plain(message)
     except ContentError:
         return message.content.data
-    if is_json(message):
+    kind, _ = media_type(message.type)
+    if is_json(kind) or not kind:
         try:
             return canonical_json(parse_json(data))
-        except ValueError:
+        except (ValueError, RecursionError):
             return data
+    if kind == "application/x-www-form-urlencoded":
+        return canonical_form(data)
     return data
 
 
-def compare_contents(recorded: Message, live: Message, judgement: Judgement) -> list[Difference]:
+def compare_contents(recorded: Sent, live: Sent, view: View) -> list[Difference]:
     """Differences between two whole or partial contents."""
     if not live.content.complete and recorded.content.complete:
         return [
@@ -66,7 +93,8 @@ def compare_contents(recorded: Message, live: Message, judgement: Judgement) -> 
             )
         ]
     expected, actual = recorded.content.data, live.content.data
-    if expected == actual:
+    judgement = view.judgement
+    if expected == actual and (not expected or recorded.codings == live.codings):
         judgement.saw(expected, actual)
         return []
     try:
@@ -76,22 +104,68 @@ def compare_contents(recorded: Message, live: Message, judgement: Judgement) -> 
             Difference("content", "content", None, None, f"the content coding is broken: {error}")
         ]
     judgement.saw(expected, actual)
-    if expected == actual:
+    if expected == actual or view.ignores("content", "content"):
         return []
-    if is_json(recorded) or not media_type(recorded):
-        try:
-            return compare_json(parse_json(expected), parse_json(actual), judgement)
-        except (ValueError, RecursionError):
-            # Not JSON on one side at least, or not what two readers would agree on: then as text.
-            return _compare_undeclared(expected, actual, judgement)
-    kind = media_type(recorded)
-    if kind.startswith(_TEXTUAL) or kind.endswith("+xml"):
-        return _compare_undeclared(expected, actual, judgement)
-    return compare_bytes(expected, actual)
+    return compare_data(recorded.type, expected, actual, view, live.type)
 
 
-def _compare_undeclared(expected: bytes, actual: bytes, judgement: Judgement) -> list[Difference]:
+def compare_data(
+    declared: str, expected: bytes, actual: bytes, view: View, live_declared: str = ""
+) -> list[Difference]:
+    """Differences between two contents without coding, of the Content-Type `declared`.
+
+    The live one is read as the recorded one; only its boundary and charset are its own.
+    """
+    kind, parameters = media_type(declared)
+    own = media_type(live_declared or declared)[1]
+    charset, live_charset = parameters.get("charset", ""), own.get("charset", "")
     try:
-        return compare_text(expected.decode(), actual.decode(), judgement)
-    except UnicodeDecodeError:
-        return compare_bytes(expected, actual)
+        if is_json(kind) or not kind:
+            return compare_json(parse_json(expected), parse_json(actual), view)
+        if kind == "application/x-www-form-urlencoded":
+            return compare_forms(expected, actual, view)
+        if kind.startswith("multipart/"):
+            parts = read_multipart(expected, parameters.get("boundary", ""))
+            others = read_multipart(actual, own.get("boundary", ""))
+            if parts is None or others is None:
+                return compare_bytes(expected, actual, view)
+            return compare_multipart(parts, others, view, compare_data)
+        if kind in ("application/xml", "text/xml") or kind.endswith("+xml"):
+            xml = parse_xml(expected, charset or None), parse_xml(actual, live_charset or None)
+            return compare_xml(*xml, view)
+        if kind in _LINES:
+            return compare_lines(read_lines(expected), read_lines(actual), view)
+    except (ValueError, RecursionError):
+        # Not what it says on one side at least, or not what two readers would agree on.
+        return _compare_texts(expected, actual, view, charset, live_charset)
+    if kind == "text/event-stream":
+        texts = _decoded(expected, ""), _decoded(actual, "")
+        if texts[0] is not None and texts[1] is not None:
+            return compare_events(texts[0], texts[1], view)
+    if kind == "text/csv":
+        texts = _decoded(expected, charset), _decoded(actual, live_charset)
+        if texts[0] is not None and texts[1] is not None:
+            return compare_csv(texts[0], texts[1], view)
+    if kind.startswith(_TEXTUAL):
+        return _compare_texts(expected, actual, view, charset, live_charset)
+    return compare_bytes(expected, actual, view)
+
+
+def _compare_texts(
+    expected: bytes, actual: bytes, view: View, charset: str, live_charset: str
+) -> list[Difference]:
+    """As text, or by byte where one side is not in its charset."""
+    text, other = _decoded(expected, charset), _decoded(actual, live_charset)
+    if text is None or other is None:
+        return compare_bytes(expected, actual, view)
+    return compare_text(text, other, view)
+
+
+def _decoded(data: bytes, charset: str) -> str | None:
+    """The text in its charset, UTF-8 where none is named; None where it is in another."""
+    try:
+        codec = codecs.lookup(charset or "utf-8")
+        # Some of Python's codecs are no charsets: hex, zip and the like.
+        return data.decode(codec.name) if codec._is_text_encoding else None
+    except (LookupError, ValueError):
+        return None

@@ -1,20 +1,17 @@
-"""JSON compared as values (RFC 8259): order of members and white space have no meaning.
+"""JSON as values (RFC 8259), and the same bytes for the same value.
 
-Numbers are exact: 1 and 1.0 differ in kind, 1.0 and 1.00 do not differ, nothing is rounded.
+Floats are Decimals with every digit that was written. What two readers may take for different
+values (a member that comes twice, NaN, invalid UTF-8) is no JSON here.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
-from wiretape.replayer.compare.difference import Difference, shorten
-from wiretape.replayer.correlate import Judgement
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# A member that stands for a Decimal in canonical JSON; contents that have it are no JSON here.
+_FRACTION = "\0"
 
 
 class _NotComparableError(ValueError):
@@ -25,6 +22,8 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise _NotComparableError("a member comes twice")
+    if _FRACTION in members:
+        raise _NotComparableError("a member is called NUL")
     return members
 
 
@@ -43,6 +42,8 @@ def parse_json(data: bytes) -> Any:
         return _DECODER.decode(data.decode())
     except RecursionError as error:
         raise _NotComparableError("nested too deeply") from error
+    except InvalidOperation as error:
+        raise _NotComparableError("an exponent is too large") from error
 
 
 def canonical_json(value: Any) -> bytes:
@@ -51,58 +52,18 @@ def canonical_json(value: Any) -> bytes:
 
 
 def _spell_float(value: Decimal) -> dict[str, str]:
-    return {"": str(value.normalize())}
+    # Decimal.normalize would round to the precision of its context.
+    sign, digits, exponent = value.as_tuple()
+    written = "".join(map(str, digits)).lstrip("0")
+    kept = written.rstrip("0")
+    if not kept:
+        return {_FRACTION: "0"}
+    assert isinstance(exponent, int)
+    return {_FRACTION: f"{'-' * sign}{kept}e{exponent + len(written) - len(kept)}"}
 
 
-def compare_json(recorded: Any, live: Any, judgement: Judgement) -> list[Difference]:
-    """Differences at their JSON paths, in the order of the recorded members."""
-    return list(_compare("$", recorded, live, judgement))
-
-
-def _compare(path: str, recorded: Any, live: Any, judgement: Judgement) -> Iterator[Difference]:
-    if type(recorded) is not type(live):
-        yield _difference(path, recorded, live, f"{_kind(recorded)} became {_kind(live)}")
-    elif isinstance(recorded, dict):
-        yield from _compare_members(path, recorded, live, judgement)
-    elif isinstance(recorded, list):
-        for index, (expected, actual) in enumerate(zip(recorded, live, strict=False)):
-            yield from _compare(f"{path}[{index}]", expected, actual, judgement)
-        both = min(len(recorded), len(live))
-        for index, value in enumerate(recorded[both:], both):
-            yield _missing(f"{path}[{index}]", value, "the element is missing")
-        for index, value in enumerate(live[both:], both):
-            yield _added(f"{path}[{index}]", value, "the element was not recorded")
-    elif isinstance(recorded, str):
-        if not judgement.same_text(recorded, live):
-            yield _difference(path, recorded, live, "another string")
-    elif recorded != live and (
-        isinstance(recorded, bool) or not judgement.same_number(recorded, live)
-    ):
-        yield _difference(path, recorded, live, f"another {_kind(recorded)}")
-
-
-def _compare_members(
-    path: str, recorded: dict[str, Any], live: dict[str, Any], judgement: Judgement
-) -> Iterator[Difference]:
-    added = [name for name in live if name not in recorded]
-    for name, value in recorded.items():
-        place = f"{path}.{name}" if _NAME.fullmatch(name) else f"{path}[{json.dumps(name)}]"
-        if name in live:
-            yield from _compare(place, value, live[name], judgement)
-            continue
-        # A member may be named by a generated value.
-        renamed = next((other for other in added if judgement.same_text(name, other)), None)
-        if renamed is None:
-            yield _missing(place, value, "the member is missing")
-        else:
-            added.remove(renamed)
-            yield from _compare(place, value, live[renamed], judgement)
-    for name in added:
-        place = f"{path}.{name}" if _NAME.fullmatch(name) else f"{path}[{json.dumps(name)}]"
-        yield _added(place, live[name], "the member was not recorded")
-
-
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a JSON value is called; 1 and 1.0 are of two kinds."""
     match value:
         case None:
             return "null"
@@ -120,19 +81,8 @@ def _kind(value: Any) -> str:
             return "object"
 
 
-def _show(value: Any) -> str:
+def show_json(value: Any) -> str:
+    """A value for people."""
     if isinstance(value, Decimal):
         return str(value)
-    return shorten(json.dumps(value, ensure_ascii=False, default=float))
-
-
-def _difference(path: str, recorded: Any, live: Any, reason: str) -> Difference:
-    return Difference("json", path, _show(recorded), _show(live), reason)
-
-
-def _missing(path: str, recorded: Any, reason: str) -> Difference:
-    return Difference("json", path, _show(recorded), None, reason)
-
-
-def _added(path: str, live: Any, reason: str) -> Difference:
-    return Difference("json", path, None, _show(live), reason)
+    return json.dumps(value, ensure_ascii=False, default=float)

@@ -2,20 +2,27 @@
 
 Left out, because they have no meaning beyond one connection: the version, the reason phrase
 (RFC 9110 §15), the hop-by-hop fields, framing, and 100 (Continue), which a server may leave out.
+
+A server may choose another content coding among those that the request accepts, or none
+(RFC 9110 §12.5.3): then Content-Encoding, and Accept-Encoding within Vary, are no differences. The
+content is compared without coding all the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from wiretape.exchange.content import field_value
-from wiretape.exchange.v1.exchange_pb2 import HttpExchange, HttpResponse
-from wiretape.replayer.compare.content import compare_contents
+from wiretape.exchange.v1.exchange_pb2 import HttpExchange, HttpRequest, HttpResponse
+from wiretape.replayer.compare.content import compare_contents, sent
 from wiretape.replayer.compare.difference import Difference
-from wiretape.replayer.compare.fields import compare_fields
-from wiretape.replayer.correlate import Judgement
+from wiretape.replayer.compare.field_values import elements, parameters
+from wiretape.replayer.compare.fields import HOP_BY_HOP, Groups, compare_groups, grouped
+from wiretape.replayer.compare.view import View
+from wiretape.replayer.values.judgement import Judgement
 
 _CONTINUE = 100
+_CODING = "content-encoding"
 
 
 def compare_responses(
@@ -25,24 +32,69 @@ def compare_responses(
     judgement: Judgement,
 ) -> list[Difference]:
     """All differences, the status first."""
+    view = View(judgement)
     expected = recorded.response
     found: list[Difference] = []
     if expected.status != live.status:
         found.append(
             Difference("status", "status", str(expected.status), str(live.status), "another status")
         )
-    found += _compare_interim(recorded.interim, live_interim, judgement)
-    found += compare_fields(expected.fields, live.fields, judgement)
+    found += _compare_interim(recorded.interim, live_interim, view)
+    groups, others = grouped(expected.fields, HOP_BY_HOP), grouped(live.fields, HOP_BY_HOP)
+    contents = sent(expected.content, groups), sent(live.content, others)
+    if groups.get(_CODING) != others.get(_CODING) and accepts(
+        recorded.request, ", ".join(others.get(_CODING, ()))
+    ):
+        _leave_out_negotiation(groups)
+        _leave_out_negotiation(others)
+    found += compare_groups(groups, others, view)
     if recorded.request.method == "HEAD" or expected.status == 304:
-        found += _compare_unsent_length(expected, live)
-    found += compare_contents(expected, live, judgement)
-    found += compare_fields(expected.trailers, live.trailers, judgement, "trailer")
+        found += _compare_unsent_length(expected, live, view)
+    found += compare_contents(*contents, view)
+    if expected.trailers or live.trailers:
+        trailers, others = (
+            grouped(expected.trailers, HOP_BY_HOP),
+            grouped(live.trailers, HOP_BY_HOP),
+        )
+        found += compare_groups(trailers, others, view, "trailer")
     return found
 
 
+def accepts(request: HttpRequest, codings: str) -> bool:
+    """Whether a request that names any coding accepts `codings`, "" being none.
+
+    A request without Accept-Encoding would accept all (RFC 9110 §12.5.3), but negotiates nothing.
+    """
+    named = field_value(request.fields, b"accept-encoding").decode("latin-1").lower()
+    if not named:
+        return False
+    weights = {
+        coding.removeprefix("x-"): dict(found).get("q") or "1"
+        for coding, found in map(parameters, elements(named))
+    }
+    refused = {coding for coding, weight in weights.items() if not weight.strip("0.")}
+    for coding in elements(codings.lower()) or ["identity"]:
+        coding = coding.removeprefix("x-")
+        if coding in refused or (coding not in weights and "*" in refused):
+            return False
+        if coding not in weights and "*" not in weights and coding != "identity":
+            return False
+    return True
+
+
+def _leave_out_negotiation(groups: Groups) -> None:
+    groups.pop(_CODING, None)
+    vary = elements(", ".join(groups.pop("vary", ())))
+    kept = [name for name in vary if name.lower() != "accept-encoding"]
+    if kept:
+        groups["vary"] = kept
+
+
 def _compare_interim(
-    recorded: Iterable[HttpResponse], live: Iterable[HttpResponse], judgement: Judgement
+    recorded: Sequence[HttpResponse], live: Sequence[HttpResponse], view: View
 ) -> list[Difference]:
+    if not recorded and not live:
+        return []
     expected = [interim for interim in recorded if interim.status != _CONTINUE]
     actual = [interim for interim in live if interim.status != _CONTINUE]
     statuses = [[interim.status for interim in side] for side in (expected, actual)]
@@ -51,18 +103,26 @@ def _compare_interim(
         return [Difference("interim", "interim", before, now, "other interim responses")]
     found: list[Difference] = []
     for interim, other in zip(expected, actual, strict=True):
-        found += compare_fields(interim.fields, other.fields, judgement)
+        groups, others = grouped(interim.fields, HOP_BY_HOP), grouped(other.fields, HOP_BY_HOP)
+        found += compare_groups(groups, others, view)
     return found
 
 
-def _compare_unsent_length(expected: HttpResponse, actual: HttpResponse) -> list[Difference]:
+def _compare_unsent_length(
+    expected: HttpResponse, actual: HttpResponse, view: View
+) -> list[Difference]:
     """No content says it, so the field must: what a GET would have returned (RFC 9110 §8.6).
 
-    A side that would send chunks has no length to tell, and a server may leave the field out.
+    A side that would send chunks has no length to tell, and a server may leave the field out. Of a
+    coded content the length says how well it was compressed.
     """
+    name = "content-length"
+    if any(field_value(side.fields, b"content-encoding") for side in (expected, actual)):
+        return []
     before, now = (
         field_value(side.fields, b"content-length").decode("latin-1") for side in (expected, actual)
     )
-    if not before or not now or before == now:
+    if not before or not now or view.same_text(before, now, "field", name):
         return []
-    return [Difference("field", "content-length", before, now, "the length of the content differs")]
+    reason = "the length of the content differs"
+    return [view.difference("field", name, name, before, now, reason)]

@@ -1,11 +1,13 @@
 import pytest
+from tapes import Tape, request_of, response_of
 
-from wiretape.replayer.correlate import Correlation, Judgement, Span, read_instant, shape
+from wiretape.replayer.values import Correlation, Evidence, Judgement, Span, read_instant, shape
 
 S = 10**9
 RECORDED_AT, LIVE_AT = 1_700_000_000 * S, 1_800_000_000 * S
 SPAN = Span(RECORDED_AT, 0, LIVE_AT, 0)
 U1, U2 = "9d18e059-ea22-4a34-b185-206b1ed9eef8", "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+U3 = "3b241101-e2bb-4255-8caf-4136c566a962"
 L1, L2 = "0f72aa6c-cb16-4e13-b979-28ef0b973b73", "c56a4180-65aa-42ec-a945-5fd21dec0538"
 
 
@@ -87,7 +89,7 @@ def test_renaming_is_one_to_one() -> None:
     first.commit()
     assert judge(known).same_text(U1, L1)
     assert not judge(known).same_text(U1, L2)
-    assert not judge(known).same_text("3b241101-e2bb-4255-8caf-4136c566a962", L2)
+    assert not judge(known).same_text(U3, L2)
 
 
 def test_nothing_counts_before_commit() -> None:
@@ -96,18 +98,43 @@ def test_nothing_counts_before_commit() -> None:
     assert judge(known).same_text(U1, L2)
 
 
+def recorded_shop() -> tuple[Correlation, list[int]]:
+    """The client names U1, the build makes U2 and U3; and when each exchange began."""
+    tape = Tape()
+    exchanges = [
+        tape.inbound(request_of("GET", f"/orders/{U1}"), response_of(200, {"id": U1})),
+        tape.inbound(request_of("POST", "/orders", b"{}"), response_of(201, {"id": U2})),
+        tape.inbound(request_of("POST", "/orders", b"{}"), response_of(201, {"id": U3})),
+    ]
+    begun = [exchange.http.request.first_byte_at_ns for exchange in exchanges]
+    return Correlation(Evidence.of(exchanges)), begun
+
+
+def test_what_was_given_to_the_build_is_not_renamed() -> None:
+    known, begun = recorded_shop()
+    known.begin(begun[0], LIVE_AT)
+    judgement = judge(known)
+    assert not judgement.same_text(U1, L1)
+    assert judgement.reason() == f"{U1} was given to the build"
+
+
 def test_what_stood_for_itself_is_not_renamed() -> None:
-    known = Correlation()
-    known.saw(f"GET /orders/{U1}".encode(), f"GET /orders/{U1}".encode())
-    assert not judge(known).same_text(U1, L1), "the client sent it: the build must return it"
-    assert not judge(known).same_text(U2, U1)
-    assert judge(known).same_text(U2, L2)
+    known, begun = recorded_shop()
+    known.begin(begun[1], LIVE_AT)
+    assert judge(known).same_text(U2, L2), "it is new there"
+    known.begin(begun[2], LIVE_AT)
+    judgement = judge(known)
+    assert not judgement.same_text(U2, L2)
+    assert judgement.reason() == f"{U2} stood for itself before"
+    assert judgement.same_text(U3, L2)
 
 
-def test_swapped_values_are_a_difference() -> None:
-    known = Correlation()
-    known.saw(f"{U1},{U2}".encode(), f"{U2},{U1}".encode())
-    assert not judge(known).same_text(U1, U2)
+def test_another_value_of_the_recording_is_a_difference() -> None:
+    known, begun = recorded_shop()
+    known.begin(begun[1], LIVE_AT)
+    judgement = judge(known)
+    assert not judgement.same_text(f"{U2},{U3}", f"{U3},{U2}")
+    assert judgement.reason() == f"{U3} is another value of the recording"
 
 
 def test_values_are_carried_into_later_messages() -> None:

@@ -1,0 +1,354 @@
+"""What the whole recording tells about its values before a run begins.
+
+*First appearances.* Where a random token or an identifying number came first tells who chose it: a
+client and an upstream send again in a run what they sent then, so the build must hand it on as it
+is. What the build chose is new in the exchange where it came first, and only there.
+
+*Counters.* A number is one where its name or its place in a path says that it identifies something
+(`names.py`), and where the recording proves that the build counts with it: it strictly increased
+over three exchanges of that endpoint, or a 201, a Location or a later path carried it. What merely
+increases, such as a price, a count or a balance, is none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, NamedTuple, Self
+
+from wiretape.exchange.content import ContentError, decode_content, field_value
+from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest, HttpResponse
+from wiretape.replayer.schedule import in_order, places, plan
+from wiretape.replayer.values.names import (
+    collections_of,
+    entities_of,
+    is_identifier,
+    member_of,
+    singular,
+    words_of,
+)
+from wiretape.replayer.values.place import Place, endpoint_of
+from wiretape.replayer.values.tokens import tokens_in
+
+MAX_DECODED_BYTES = 64 << 20
+
+# A number in a path, a Location or an identifying member, with what may stand before it.
+_SEGMENT = re.compile(r"/([A-Za-z][\w.~-]*)/(?:[A-Za-z]{1,8}[-_]?)?([0-9]{1,20})(?=[/?#]|$)")
+_NUMBER = re.compile(r"(?:([A-Za-z]{1,16})[-_]?)?([0-9]{1,20})")
+_ENOUGH_EXCHANGES = 3
+# Fewer may come by chance where one entity has two names.
+_LEAST_SHARED = 2
+_UNLIKELY = 100
+
+
+class Origin(IntEnum):
+    """Who chose a value: the client, an upstream, or the build in a response or a call."""
+
+    CLIENT = 0
+    UPSTREAM = 1
+    RESPONSE = 2
+    CALL = 3
+
+
+class First(NamedTuple):
+    """Where a value came first: in the exchange that began then, and who chose it.
+
+    `ended_ns` is when that exchange had ended, `place` where in it the value stood.
+    """
+
+    at_ns: int
+    origin: Origin
+    ended_ns: int = 0
+    place: Place | None = None
+
+
+Spot = tuple[str, str, str]
+"""Method and path, side, and the last name of a place: what is told apart where counters come."""
+
+
+def spot_of(place: Place) -> Spot:
+    return " ".join(place.endpoint.split(" ")[-2:]), place.side, member_of(place.name)
+
+
+@dataclass(slots=True)
+class Rise:
+    """How the new numbers at one spot went on from exchange to exchange."""
+
+    last: int = -1
+    exchanges: int = 0
+    fell: bool = False
+    repeated: bool = False
+    created: bool = False
+
+
+@dataclass(slots=True)
+class Family:
+    """The numbers of one entity, and the spots where the build is known to count with them.
+
+    `carried` are the spots of numbers that a Location or a later path carried.
+    """
+
+    name: str
+    values: dict[int, First] = field(default_factory=dict)
+    producers: set[Spot] = field(default_factory=set)
+    ordered: list[int] = field(default_factory=list)
+    rises: dict[Spot, Rise] = field(default_factory=dict)
+    carried: set[Spot] = field(default_factory=set)
+    named_by_path: bool = False
+
+    def proves(self, first: First) -> bool:
+        """Whether the build is known to count where this number came first."""
+        return first.place is not None and spot_of(first.place) in self.producers
+
+
+class Evidence:
+    """First appearances of tokens, and families of counters. Empty: nothing is known."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, First] = {}
+        self.families: dict[str, Family] = {}
+        self._numbered: dict[str, list[str]] = {}
+
+    @classmethod
+    def of(cls, inbound: Iterable[Exchange], calls: Iterable[Exchange] = ()) -> Self:
+        """Read the exchanges of a run: those to be driven, and the upstream calls."""
+        found = cls()
+        steps = plan([exchange for exchange in inbound if exchange.HasField("http")])
+        made = sorted((call for call in calls if call.HasField("http")), key=in_order)
+        of_step: dict[int, list[Exchange]] = {}
+        for call, position in zip(made, places(steps, made), strict=True):
+            of_step.setdefault(position, []).append(call)
+        for call in of_step.get(-1, ()):
+            found._read_call(call, call.http.request.first_byte_at_ns)
+        for step in steps:
+            found._read_inbound(step.exchange, of_step.get(step.position, ()))
+        found._conclude()
+        return found
+
+    def _read_inbound(self, exchange: Exchange, calls: Sequence[Exchange]) -> None:
+        http = exchange.http
+        at_ns, ended_ns = http.request.first_byte_at_ns, http.response.last_byte_at_ns
+        endpoint = _endpoint(http.request)
+        sent = First(at_ns, Origin.CLIENT, ended_ns)
+        self._read_message(http.request, endpoint, "request", sent)
+        later = [call for call in calls if call.http.request.first_byte_at_ns > ended_ns]
+        for call in calls:
+            if call not in later:
+                self._read_call(call, at_ns)
+        made = First(at_ns, Origin.RESPONSE, ended_ns)
+        self._read_message(http.response, endpoint, "response", made)
+        for call in later:
+            self._read_call(call, at_ns)
+
+    def _read_call(self, call: Exchange, at_ns: int) -> None:
+        http = call.http
+        ended_ns = http.response.last_byte_at_ns
+        host = http.request.authority.decode("latin-1").lower()
+        endpoint = _endpoint(http.request, host)
+        made = First(at_ns, Origin.CALL, ended_ns)
+        self._read_message(http.request, endpoint, "request", made)
+        answered = First(at_ns, Origin.UPSTREAM, ended_ns)
+        self._read_message(http.response, endpoint, "response", answered)
+
+    def _read_message(
+        self, message: HttpRequest | HttpResponse, endpoint: str, side: str, first: First
+    ) -> None:
+        """Note the random tokens and the identifying numbers of a message."""
+        target = message.target if isinstance(message, HttpRequest) else b""
+        content = _plain(message)
+        fields = [(line.name.decode("latin-1").lower(), line.value) for line in message.fields]
+        for token in tokens_in(b"\n".join((target, *(value for _, value in fields), content))):
+            self.tokens.setdefault(token, first)
+        path, _, query = target.decode("latin-1").partition("?")
+        for entity, number in _numbers_in_path(path):
+            self._carried(entity, number, first, None)
+        created = first.origin == Origin.RESPONSE and message.status == 201  # type: ignore[union-attr]
+        notes = _Notes(self, endpoint, side, first, created)
+        for part in query.split("&") if query else ():
+            name, _, text = part.partition("=")
+            notes.add("query", name, text)
+        for name, value in fields:
+            if name == "location":
+                place = Place(endpoint, side, "field", name)
+                for entity, number in _numbers_in_path(value.decode("latin-1")):
+                    self._carried(entity, number, first, place)
+            elif is_identifier(name):
+                notes.add("field", name, value.decode("latin-1"))
+        if content[:1] in (b"{", b"["):
+            for name, inner in _identifiers(content):
+                notes.add("json", name, inner)
+        notes.close()
+
+    def _carried(self, entity: str, number: int, first: First, location: Place | None) -> None:
+        """A path or a Location names this number: whoever chose it counts with it."""
+        for key in (entity, *self._numbered.get(entity, ())):
+            family = self.family(key)
+            known = family.values.get(number)
+            if known is not None:
+                if known.place is not None:
+                    family.carried.add(spot_of(known.place))
+                return
+        family = self.family(entity)
+        family.values[number] = first._replace(place=location)
+        family.named_by_path = True
+        if location is not None:
+            family.carried.add(spot_of(location))
+
+    def family(self, key: str) -> Family:
+        """The family of that name, made where there is none."""
+        family = self.families.get(key)
+        if family is None:
+            family = self.families[key] = Family(key)
+            entity, _, number = key.partition("#")
+            if number:
+                self._numbered.setdefault(entity, []).append(key)
+        return family
+
+    def families_of(self, entities: Iterable[str], numbered: bool) -> Iterator[Family]:
+        """The families by these names; where `numbered`, also those that number these entities."""
+        for entity in entities:
+            for key in (entity, *(self._numbered.get(entity, ()) if numbered else ())):
+                if (family := self.families.get(key)) is not None:
+                    yield family
+
+    def _conclude(self) -> None:
+        for family in self.families.values():
+            for spot, rise in family.rises.items():
+                rose = rise.exchanges >= _ENOUGH_EXCHANGES and not rise.fell
+                carried = spot in family.carried and not rise.repeated
+                if rose or rise.created or carried:
+                    family.producers.add(spot)
+            family.producers |= family.carried - family.rises.keys()
+        self._join()
+        for family in self.families.values():
+            family.ordered = sorted(family.values)
+            family.rises.clear()
+
+    def _join(self) -> None:
+        """A path may call by another name what a response created: /orders/17 of a checkout."""
+        joined: dict[str, Family] = {}
+        for key, family in self.families.items():
+            if family.producers or not family.values:
+                continue
+            if len(family.values) < _LEAST_SHARED and min(family.values) < _UNLIKELY:
+                continue
+            holders = [other for other in self.families.values() if _holds(other, family)]
+            if len(holders) == 1:
+                joined[key] = holders[0]
+        for key, holder in joined.items():
+            family = self.families[key]
+            if family.named_by_path:
+                found = (holder.values[number].place for number in family.values)
+                holder.producers |= {spot_of(place) for place in found if place is not None}
+            self.families[key] = holder
+
+
+class _Notes:
+    """The identifying numbers of one message, filed with their families."""
+
+    def __init__(
+        self, evidence: Evidence, endpoint: str, side: str, first: First, created: bool
+    ) -> None:
+        self._evidence = evidence
+        self._endpoint = endpoint
+        self._side = side
+        self._first = first
+        self._created = created
+        self._new: dict[tuple[str, Spot], list[int]] = {}
+
+    def add(self, part: str, name: str, value: int | str) -> None:
+        match = _NUMBER.fullmatch(str(value))
+        if match is None or not is_identifier(name):
+            return
+        keys = entities_of(self._endpoint, name)
+        if match[1] and name.endswith(("ref", "reference", "key")):
+            # "order-17" as a reference says itself what it refers to.
+            keys = (singular(match[1].lower()), *keys)
+        if not keys:
+            return
+        number = int(match[2])
+        families = [self._evidence.family(key) for key in keys]
+        if not self._created and any(number in other.values for other in families[1:]):
+            return
+        place = Place(self._endpoint, self._side, part, name)
+        family, spot = families[0], spot_of(place)
+        known = family.values.get(number)
+        if known is None:
+            family.values[number] = self._first._replace(place=place)
+            self._new.setdefault((family.name, spot), []).append(number)
+        elif known.at_ns != self._first.at_ns and spot in family.rises:
+            family.rises[spot].fell = family.rises[spot].repeated = True
+
+    def close(self) -> None:
+        """All numbers of the message are known now."""
+        own = collections_of(self._endpoint)
+        for (key, spot), numbers in self._new.items():
+            rise = self._evidence.family(key).rises.setdefault(spot, Rise())
+            # What was created is the endpoint's own entity, or the only one that is new.
+            if self._created and (key.partition("#")[0] in own or len(self._new) == 1):
+                rise.created = True
+            if min(numbers) > rise.last:
+                rise.exchanges += 1
+            else:
+                rise.fell = True
+            rise.last = max(rise.last, *numbers)
+
+
+def _holds(holder: Family, family: Family) -> bool:
+    """Whether the build chose every number of `family` there, earlier or at once."""
+    if holder is family:
+        return False
+    for number, first in family.values.items():
+        known = holder.values.get(number)
+        if known is None or known.at_ns > first.at_ns or known.origin < Origin.RESPONSE:
+            return False
+    return True
+
+
+def _endpoint(request: HttpRequest, upstream: str = "") -> str:
+    path = request.target.decode("latin-1").partition("?")[0]
+    return endpoint_of(request.method, path, upstream)
+
+
+def _plain(message: HttpRequest | HttpResponse) -> bytes:
+    data = message.content.data
+    codings = field_value(message.fields, b"content-encoding") if data else b""
+    if not codings:
+        return data
+    try:
+        return decode_content(data, codings, MAX_DECODED_BYTES)
+    except ContentError:
+        return data
+
+
+def _numbers_in_path(path: str) -> Iterator[tuple[str, int]]:
+    """Each number behind a collection, as in /orders/17."""
+    for match in _SEGMENT.finditer(path):
+        if words := words_of(match[1]):
+            yield singular(words[-1]), int(match[2])
+
+
+def _identifiers(content: bytes) -> Iterator[tuple[str, Any]]:
+    """JSON path and value of every member whose name identifies something."""
+    try:
+        yield from _walk("$", "", json.loads(content))
+    except (ValueError, RecursionError):
+        return
+
+
+def _walk(path: str, member: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if isinstance(inner, dict | list):
+                yield from _walk(f"{path}.{name}", name, inner)
+            elif type(inner) in (int, str) and is_identifier(name):
+                yield f"{path}.{name}", inner
+    elif isinstance(value, list):
+        for inner in value:
+            if isinstance(inner, dict | list):
+                yield from _walk(f"{path}[*]", member, inner)
+            elif type(inner) in (int, str) and is_identifier(member):
+                yield f"{path}[*]", inner

@@ -1,0 +1,172 @@
+"""Instants in text and numbers: RFC 9110 dates, ISO 8601, and epoch s, ms, µs or ns."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+
+SECOND_NS = 10**9
+_DAY_NS = 86_400 * SECOND_NS
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+HTTP_DATE = (
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d[ -](?:" + "|".join(_MONTHS) + r")[ -]\d{4}"
+    r" \d\d:\d\d:\d\d (?:GMT|UTC|[+-]\d{4})"
+)
+BASIC = r"\d{8}T\d{6}Z"
+ISO = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?"
+EPOCH = r"\d{10}(?:\.\d{1,9})?"
+
+_ISO_PARTS = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)"
+    r"(?:([T ])(\d\d):(\d\d)(?::(\d\d)(?:([.,])(\d{1,9}))?)?(Z|[+-]\d\d:?\d\d)?)?"
+)
+_DATE_PARTS = re.compile(
+    r"\w{3}, (\d\d)([ -])(\w{3})[ -](\d{4}) (\d\d):(\d\d):(\d\d) (\w{3}|[+-]\d{4})"
+)
+_BASIC_PARTS = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
+_EPOCH_PARTS = re.compile(r"(\d{10}|\d{13}|\d{16}|\d{19})(?:\.(\d{1,9}))?")
+
+
+_PAIRS_KEPT = 1 << 18
+_STEPS = ((86_400 * SECOND_NS, "d"), (3_600 * SECOND_NS, "h"), (60 * SECOND_NS, "min"))
+
+
+class Instant(NamedTuple):
+    """A point in time: ns since the epoch, the smallest step its text can show, and its syntax.
+
+    `digits` counts those of the fraction of a second. They are no part of the syntax, for some
+    writers drop zeros at the end.
+    """
+
+    at_ns: int
+    unit_ns: int
+    syntax: str
+    digits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When an exchange took place, recorded and live; ns since the epoch, and ns."""
+
+    recorded_at_ns: int
+    recorded_duration_ns: int
+    live_at_ns: int
+    live_duration_ns: int
+
+
+class Timeline:
+    """When exchanges began, recorded and live, and which instants were found to be one."""
+
+    def __init__(self) -> None:
+        self._recorded_ns = array("q")
+        self._live_ns = array("q")
+        self._paired: dict[int, tuple[int, ...]] = {}
+
+    def begin(self, recorded_at_ns: int, live_at_ns: int) -> None:
+        """An exchange is being driven."""
+        place = bisect_right(self._recorded_ns, recorded_at_ns)
+        self._recorded_ns.insert(place, recorded_at_ns)
+        self._live_ns.insert(place, live_at_ns)
+
+    def paired(self, recorded_ns: int) -> tuple[int, ...]:
+        return self._paired.get(recorded_ns, ())
+
+    def pair(self, recorded_ns: int, live_ns: int) -> None:
+        known = self._paired.get(recorded_ns, ())
+        if live_ns in known or len(known) >= 8:
+            return
+        if len(self._paired) >= _PAIRS_KEPT:
+            # What is forgotten can still be told from when its exchange began.
+            del self._paired[next(iter(self._paired))]
+        self._paired[recorded_ns] = (*known, live_ns)
+
+    def ranges(self, instant: Instant, span: Span) -> list[tuple[int, int]]:
+        """Where the live instant may lie: as far from its own exchange as the recorded one.
+
+        One of the past is also measured from the exchange that was begun last before it. Where it
+        tells no more than the second or the day, it belongs to any exchange that began within that.
+        """
+        at_ns, unit_ns = instant.at_ns, instant.unit_ns
+        shifted_ns = at_ns - span.recorded_at_ns + span.live_at_ns
+        found = [(shifted_ns, shifted_ns)]
+        if at_ns >= span.recorded_at_ns:
+            return found
+        first = bisect_right(self._recorded_ns, at_ns)
+        if first > 0:
+            before_ns = self._live_ns[first - 1] + at_ns - self._recorded_ns[first - 1]
+            found.append((before_ns, before_ns))
+        last = bisect_right(self._recorded_ns, at_ns + unit_ns) - 1
+        if last >= first:
+            low_ns = self._live_ns[first] + at_ns - self._recorded_ns[first]
+            high_ns = self._live_ns[last] + at_ns + unit_ns - self._recorded_ns[last]
+            found.append((low_ns, max(low_ns, high_ns)))
+        return found
+
+
+def read_instant(text: str) -> Instant | None:
+    """The instant that a whole text names, or None; a time without a zone counts as UTC."""
+    try:
+        if match := _ISO_PARTS.fullmatch(text):
+            return _read_iso(match)
+        if match := _DATE_PARTS.fullmatch(text):
+            day, mark, month, year, hour, minute, second, zone = match.groups()
+            number = _MONTHS.index(month) + 1
+            at_s = _epoch_s(year, number, day, hour, minute, second) - _zone_s(zone)
+            return Instant(at_s * SECOND_NS, SECOND_NS, f"date{mark}{zone}", 0)
+        if match := _BASIC_PARTS.fullmatch(text):
+            return Instant(_epoch_s(*match.groups()) * SECOND_NS, SECOND_NS, "basic", 0)
+    except ValueError:
+        return None
+    if match := _EPOCH_PARTS.fullmatch(text):
+        digits, fraction = match[1], match[2] or ""
+        if fraction and len(digits) != 10:
+            return None
+        unit_ns = SECOND_NS // 10 ** (len(digits) - 10)
+        fraction_ns = int(fraction.ljust(9, "0")) if fraction else 0
+        syntax = f"epoch/{len(digits)}{'.' if fraction else ''}"
+        return Instant(int(digits) * unit_ns + fraction_ns, unit_ns, syntax, 0)
+    return None
+
+
+def spell(ns: int) -> str:
+    """A span of time for people, with at most three digits."""
+    for step_ns, unit in _STEPS:
+        if ns >= step_ns:
+            return f"{ns / step_ns:.3g} {unit}"
+    return f"{ns / SECOND_NS:.3g} s"
+
+
+def _read_iso(match: re.Match[str]) -> Instant:
+    year, month, day, separator, hour, minute, second, mark, fraction, zone = match.groups()
+    at_s = _epoch_s(year, month, day, hour or 0, minute or 0, second or 0) - _zone_s(zone)
+    digits = len(fraction) if fraction else 0
+    at_ns = at_s * SECOND_NS + (int(fraction.ljust(9, "0")) if fraction else 0)
+    if separator is None:
+        return Instant(at_ns, _DAY_NS, "iso", 0)
+    unit_ns = 60 * SECOND_NS if second is None else SECOND_NS // 10**digits
+    comma = mark == ","
+    return Instant(at_ns, unit_ns, f"iso{separator}{second is None}{comma}{zone}", digits)
+
+
+def _epoch_s(
+    year: str, month: str | int, day: str, hour: str | int, minute: str | int, second: str | int
+) -> int:
+    """Seconds since 1970; ValueError where there is no such date. A leap second counts as next."""
+    days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
+    hours, minutes, seconds = int(hour), int(minute), int(second)
+    if hours > 24 or minutes > 59 or seconds > 60:
+        raise ValueError("no such time")
+    return days * 86_400 + hours * 3_600 + minutes * 60 + seconds
+
+
+def _zone_s(zone: str | None) -> int:
+    if zone is None or zone[0] not in "+-":
+        return 0
+    away_s = int(zone[1:3]) * 3_600 + int(zone[-2:]) * 60
+    return -away_s if zone[0] == "-" else away_s

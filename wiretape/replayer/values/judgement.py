@@ -1,0 +1,411 @@
+"""Judges the values of one pair of messages: equal, generated, or different."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
+
+from wiretape.replayer.values import derived, durations
+from wiretape.replayer.values.composite import Composite, same_signature, take_apart
+from wiretape.replayer.values.counters import Counters
+from wiretape.replayer.values.evidence import Family, Origin
+from wiretape.replayer.values.instants import SECOND_NS, Instant, Span, read_instant, spell
+from wiretape.replayer.values.names import entities_of, is_digest, is_identifier, singular
+from wiretape.replayer.values.place import NOWHERE, Place
+from wiretape.replayer.values.renaming import Correlation
+from wiretape.replayer.values.tokens import (
+    DIGITS,
+    PARTS,
+    PIECES,
+    fits,
+    is_uuid,
+    looks_random,
+    same_kind_of_uuid,
+    tokens_in,
+)
+
+if TYPE_CHECKING:
+    from wiretape.replayer.rules import Rules
+
+_SLACK_NS = 2 * SECOND_NS
+_DECADE_NS = 3_653 * 86_400 * SECOND_NS
+_RELATIVE = Decimal("1e-9")
+_LEAST_DIGITS = 15
+# From here on a writer that drops zeros does so too often for the number of digits to tell.
+_FINE_DIGITS = 7
+# A word, and up to three marks between it and the number that it names.
+_WORD_BEFORE = re.compile(r"([A-Za-z](?:[A-Za-z_-]*[A-Za-z])?)[^A-Za-z0-9]{0,3}$")
+# A number with nothing beside it but a prefix of its own, as in INV-2024-0017.
+_ALONE = re.compile(r"(?:[A-Za-z]{1,16}[-_]?)?[0-9]+(?:-[0-9]+)*")
+_MOST_DIGITS = 20
+_NO_BLOBS = derived.Blobs(()), derived.Blobs(())
+
+Message = derived.Message
+
+
+class Accepted(NamedTuple):
+    """A value that differs and was accepted.
+
+    `kind` is unique, counter, composite, derived, time, duration, own-address, float or rule.
+    """
+
+    place: Place
+    recorded: str
+    live: str
+    kind: str
+    why: str
+
+
+class Judgement:
+    """Judges the values of one pair of messages; what it accepts counts only after `commit`.
+
+    `place` says where the messages stand: its endpoint and side; part and name come with each
+    value. A fork sees all that its parent accepted, and its commit gives its own to the parent.
+    `rules` are for whoever compares: they come before what is judged here.
+    """
+
+    def __init__(
+        self,
+        correlation: Correlation,
+        span: Span,
+        place: Place = NOWHERE,
+        parent: Judgement | None = None,
+        rules: Rules | None = None,
+    ) -> None:
+        self.accepted: list[Accepted] = []
+        self.place = place
+        self.rules = rules
+        self._known = correlation
+        self._span = span
+        self._parent = parent
+        self._within_ns = _SLACK_NS + span.recorded_duration_ns + span.live_duration_ns
+        self._part = self._name = self._reason = ""
+        counters: Counters = parent._counters if parent else correlation.counters
+        self._counters: Counters = Counters(counters)
+        self._blobs: tuple[derived.Blobs, derived.Blobs] = parent._blobs if parent else _NO_BLOBS
+        self._pairs: dict[str, str] = parent._pairs.copy() if parent else {}
+        self._back: dict[str, str] = parent._back.copy() if parent else {}
+        self._times: dict[int, int] = parent._times.copy() if parent else {}
+        self._fractions: list[tuple[str, int, int]] = []
+        self._wholes: list[tuple[str, str]] = []
+        self._tags: list[tuple[str, str]] = []
+        self._undo: list[Callable[[], object]] = []
+
+    def fork(self) -> Judgement:
+        """A judgement that may be thrown away."""
+        return Judgement(self._known, self._span, self.place, self, self.rules)
+
+    def commit(self) -> None:
+        """Let what was accepted count: for the run, or for the parent of a fork."""
+        self._counters.commit()
+        parent, known = self._parent, self._known
+        if parent is not None:
+            parent._pairs, parent._back, parent._times = self._pairs, self._back, self._times
+            parent._fractions += self._fractions
+            parent._wholes += self._wholes
+            parent._tags += self._tags
+            parent.accepted += self.accepted
+            return
+        known.add(self._pairs)
+        for recorded_ns, live_ns in self._times.items():
+            known.timeline.pair(recorded_ns, live_ns)
+        for name, recorded_digits, live_digits in self._fractions:
+            known.add_fraction(name, recorded_digits, live_digits)
+        for recorded, live in self._wholes:
+            known.add_whole(recorded, live)
+        for recorded, live in self._tags:
+            known.derived.setdefault(recorded, set()).add(live)
+
+    def reason(self) -> str:
+        """Why the value that was refused last was refused; "" where there is no more to say."""
+        return self._reason
+
+    def messages(self, recorded: Sequence[Message], live: Sequence[Message]) -> None:
+        """Of what digests may have been made: these messages; to be said before fields are judged.
+
+        Both sides name the same ones, the one that is judged last: the request, then the response.
+        """
+        self._blobs = derived.Blobs(recorded), derived.Blobs(live)
+
+    def saw(self, recorded: bytes, live: bytes) -> None:
+        """As Correlation.saw."""
+        self._known.saw(recorded, live)
+
+    def same_text(self, recorded: str, live: str, part: str = "", name: str = "") -> bool:
+        """Two strings at one place: equal, or all that differs is generated."""
+        if recorded == live:
+            return True
+        self._part, self._name, self._reason = part, name, ""
+        done = len(self.accepted)
+        self._undo.clear()
+        if self._same_text(recorded, live):
+            return True
+        for undo in reversed(self._undo):
+            undo()
+        del self.accepted[done:]
+        return False
+
+    def same_number(
+        self, recorded: int | Decimal, live: int | Decimal, part: str = "", name: str = ""
+    ) -> bool:
+        """Two JSON numbers of one kind at one place: equal, or generated."""
+        if recorded == live:
+            return True
+        self._part, self._name, self._reason = part, name, ""
+        self._undo.clear()
+        return self._same_number(recorded, live)
+
+    def _same_number(self, recorded: int | Decimal, live: int | Decimal) -> bool:
+        texts = str(recorded), str(live)
+        if self._same_time(*texts):
+            return True
+        if (lasted := durations.judge(*texts, self._name, self._span)) is not None:
+            return self._ruled(lasted.same, *texts, "duration", lasted.why)
+        if isinstance(recorded, int) and isinstance(live, int):
+            return recorded >= 0 <= live and self._same_count(*texts, "", True)
+        digits = [len(Decimal(text).normalize().as_tuple().digits) for text in texts]
+        if min(digits) < _LEAST_DIGITS:
+            return self._refuse("another number; fewer than 15 digits are compared exactly")
+        expected, actual = Decimal(recorded), Decimal(live)
+        near = abs(expected - actual) <= _RELATIVE * max(abs(expected), abs(actual))
+        why = "equal to 1e-9 of it" if near else "further away than 1e-9 of it"
+        return self._ruled(near, *texts, "float", why)
+
+    def _same_text(self, recorded: str, live: str) -> bool:
+        if is_uuid(recorded):
+            return self._same_uuid(recorded, live)
+        if (as_time := self._same_time(recorded, live)) is not None and (
+            as_time or not recorded.isdigit()
+        ):
+            return as_time
+        if (here := self._known.at_own(recorded)) != recorded:
+            self._accept(recorded, here, "own-address", "where the build listens in this run")
+            return here == live or self._same_text(here, live)
+        if (lasted := durations.judge(recorded, live, self._name, self._span)) is not None:
+            return self._ruled(lasted.same, recorded, live, "duration", lasted.why)
+        if is_digest(self._name) and (derivation := self._derived(recorded, live)) is not None:
+            return derivation
+        if (composite := take_apart(recorded)) is not None:
+            return self._same_composite(composite, recorded, live)
+        if "%" in recorded and "%" in live:
+            plain, live_plain = unquote(recorded), unquote(live)
+            if (plain, live_plain) != (recorded, live):
+                return plain == live_plain or self._same_text(plain, live_plain)
+        return self._same_parts(recorded, live)
+
+    def _same_parts(self, recorded: str, live: str) -> bool:
+        """Fixed text lies at the even places, tokens at the odd ones."""
+        for pattern in (PARTS, DIGITS):
+            expected, actual = pattern.split(recorded), pattern.split(live)
+            if len(expected) == len(actual) and expected[::2] == actual[::2]:
+                break
+        else:
+            return self._refuse("")
+        alone = _ALONE.fullmatch(recorded) is not None
+        return all(
+            expected[index] == actual[index]
+            or self._same_token(expected[index], actual[index], expected[index - 1], alone)
+            for index in range(1, len(expected), 2)
+        )
+
+    def _same_token(self, recorded: str, live: str, before: str, alone: bool) -> bool:
+        if is_uuid(recorded):
+            return self._same_uuid(recorded, live)
+        if recorded.isdigit():
+            return self._same_time(recorded, live) or self._same_count(
+                recorded, live, before, alone
+            )
+        if (as_time := self._same_time(recorded, live)) is not None:
+            return as_time
+        if recorded.startswith("e") and (composite := take_apart(recorded)) is not None:
+            return self._same_composite(composite, recorded, live)
+        if looks_random(recorded):
+            if not fits(recorded, live):
+                return self._refuse("not a random value of the same shape")
+            return self._rename(recorded, live)
+        pieces, others = PIECES.split(recorded), PIECES.split(live)
+        if len(pieces) != len(others) or len(pieces) == 1:
+            return self._refuse("")
+        return all(
+            piece == other
+            or (
+                (is_uuid(piece) or looks_random(piece) or piece.isdigit())
+                and self._same_token(piece, other, "".join(pieces[:index]) or before, alone)
+            )
+            for index, (piece, other) in enumerate(zip(pieces, others, strict=True))
+        )
+
+    def _same_uuid(self, recorded: str, live: str) -> bool:
+        if not same_kind_of_uuid(recorded, live):
+            return self._refuse("not a UUID of the same version and form")
+        return self._rename(recorded, live)
+
+    def _rename(self, recorded: str, live: str) -> bool:
+        known = self._known
+        bound = self._pairs.get(recorded) or known.live_of.get(recorded)
+        if bound is not None:
+            return self._ruled(
+                bound == live, recorded, live, "unique", f"it is {bound} in this run"
+            )
+        other = self._back.get(live) or known.recorded_of.get(live)
+        if other is not None:
+            return self._refuse(f"{live} stands for {other} already")
+        if live in known.evidence.tokens:
+            return self._refuse(f"{live} is another value of the recording")
+        first = known.evidence.tokens.get(recorded)
+        if first is not None and first.origin != Origin.CALL:
+            if first.origin != Origin.RESPONSE:
+                return self._refuse(f"{recorded} was given to the build")
+            if first.at_ns < known.since_ns:
+                return self._refuse(f"{recorded} stood for itself before")
+        self._pairs[recorded] = live
+        self._back[live] = recorded
+        self._undo += (lambda: self._pairs.pop(recorded), lambda: self._back.pop(live))
+        return self._accept(recorded, live, "unique", "a new random value")
+
+    def _same_count(self, recorded: str, live: str, before: str, alone: bool) -> bool:
+        """Digits, named by the word before them, or by the name of the place if they are alone."""
+        if not live.isdigit() or len(live) > _MOST_DIGITS:
+            return self._refuse("another number")
+        if "0" in (recorded[0], live[0]) and len(recorded) != len(live):
+            return self._refuse("written with another number of digits")
+        evidence, endpoint = self._known.evidence, self.place.endpoint
+        families: list[Family] = []
+        if alone and self._name:
+            numbered = not is_identifier(self._name)
+            families += evidence.families_of(entities_of(endpoint, self._name), numbered)
+        if word := _WORD_BEFORE.search(before):
+            named = (singular(word[1]),) if before[-1] == "/" else entities_of(endpoint, word[1])
+            families += evidence.families_of(named, True)
+        number, other = int(recorded), int(live)
+        since_ns, ordered = self._known.since_ns, not self._known.concurrent
+        ruling = self._counters.judge(families, number, other, since_ns, ordered)
+        if (family := ruling.family) is not None:
+            self._counters.bind(family, number, other)
+            self._undo.append(lambda: self._counters.release(family, number, other))
+        return self._ruled(ruling.same, recorded, live, "counter", ruling.why)
+
+    def _same_time(self, recorded: str, live: str) -> bool | None:
+        """None where the recorded text is no time."""
+        expected = read_instant(recorded)
+        if expected is None:
+            return None
+        span, timeline = self._span, self._known.timeline
+        if expected.syntax.startswith("epoch") and (
+            abs(expected.at_ns - span.recorded_at_ns) > _DECADE_NS
+        ):
+            return None
+        actual = read_instant(live)
+        if actual is None or actual.syntax != expected.syntax:
+            return self._refuse("a time in another form")
+        if expected.digits != actual.digits and not self._same_precision(expected, actual):
+            return self._refuse("a time of another precision")
+        unit_ns = max(expected.unit_ns, actual.unit_ns)
+        paired = timeline.paired(expected.at_ns)
+        if (new := self._times.get(expected.at_ns)) is not None:
+            paired = (*paired, new)
+        ranges = [(at_ns, at_ns) for at_ns in paired]
+        if not paired or unit_ns >= SECOND_NS:
+            ranges += timeline.ranges(expected, span)
+        off_ns = min((_off(actual.at_ns, low, high) for low, high in ranges), key=abs)
+        if abs(off_ns) > self._within_ns + unit_ns:
+            direction = "late" if off_ns > 0 else "early"
+            return self._refuse(f"{spell(abs(off_ns))} too {direction}")
+        if not paired:
+            self._times[expected.at_ns] = actual.at_ns
+            self._undo.append(lambda: self._times.pop(expected.at_ns, None))
+        if expected.digits or actual.digits:
+            self._fractions.append((self._name, expected.digits, actual.digits))
+        why = "the instant that it was before" if paired else "as far from its exchange"
+        return self._accept(recorded, live, "time", why)
+
+    def _same_precision(self, expected: Instant, actual: Instant) -> bool:
+        """Whether dropped zeros explain that one side shows fewer digits of a second."""
+        fewer, more = sorted((expected.digits, actual.digits))
+        if more >= _FINE_DIGITS:
+            return fewer >= _FINE_DIGITS - 1
+        # The side that shows fewer must have shown as many before under this name.
+        shown = self._known.fractions.get(self._name, (0, 0))
+        return fewer > 0 and shown[actual.digits == fewer] >= more
+
+    def _derived(self, recorded: str, live: str) -> bool | None:
+        """None where the text is neither an entity tag nor a digest."""
+        finding = derived.judge(recorded, live, *self._blobs)
+        if finding is None:
+            return None
+        tokens = self._known.evidence.tokens
+        for token in tokens_in(recorded.encode()):
+            first = tokens.get(token)
+            if first is not None and first.origin in (Origin.CLIENT, Origin.UPSTREAM):
+                return self._refuse(f"{token} was given to the build")
+        before = self._known.derived.get(recorded)
+        if finding.same and before is not None and self._blobs[1].empty and live not in before:
+            return self._refuse(
+                f"it was {min(before)} before, and no content tells that it changed"
+            )
+        if finding.same:
+            self._tags.append((recorded, live))
+        return self._ruled(finding.same, recorded, live, "derived", finding.why)
+
+    def _same_composite(self, composite: Composite, recorded: str, live: str) -> bool:
+        other = take_apart(live)
+        if other is None or other.kind != composite.kind:
+            return self._refuse(f"no {composite.kind} as the recorded one")
+        if [name for name, _ in composite.parts] != [name for name, _ in other.parts]:
+            return self._refuse(f"a {composite.kind} of other parts")
+        if not all(map(same_signature, composite.signatures, other.signatures)) or len(
+            composite.signatures
+        ) != len(other.signatures):
+            return self._refuse("signed in another way")
+        name = self._name
+        for (part, value), (_, live_value) in zip(composite.parts, other.parts, strict=True):
+            if not self._same_value(value, live_value, f"{name}#{part}"):
+                return False
+        self._name = name
+        self._wholes.append((recorded, live))
+        return self._accept(recorded, live, "composite", f"a {composite.kind}, its parts accepted")
+
+    def _same_value(self, recorded: Any, live: Any, name: str) -> bool:
+        """Two values within a composite, as `compare` does for JSON."""
+        self._name = name
+        if type(recorded) is not type(live):
+            return self._refuse(f"{name.partition('#')[2]} is of another kind")
+        same = recorded == live
+        match recorded:
+            case dict():
+                same = recorded.keys() == live.keys() and all(
+                    self._same_value(value, live[key], f"{name}.{key}")
+                    for key, value in recorded.items()
+                )
+            case list():
+                same = len(recorded) == len(live) and all(
+                    self._same_value(value, other, f"{name}[*]")
+                    for value, other in zip(recorded, live, strict=True)
+                )
+            case str():
+                same = same or self._same_text(recorded, live)
+            case int() | Decimal() if not isinstance(recorded, bool):
+                same = same or self._same_number(recorded, live)
+        return same or self._refuse(f"within it, {name.partition('#')[2]} differs: {self._reason}")
+
+    def _ruled(self, same: bool, recorded: str, live: str, kind: str, why: str) -> bool:
+        return self._accept(recorded, live, kind, why) if same else self._refuse(why)
+
+    def _accept(self, recorded: str, live: str, kind: str, why: str) -> bool:
+        place = Place(self.place.endpoint, self.place.side, self._part, self._name)
+        self.accepted.append(Accepted(place, recorded, live, kind, why))
+        return True
+
+    def _refuse(self, reason: str) -> bool:
+        self._reason = reason
+        return False
+
+
+def _off(at_ns: int, low_ns: int, high_ns: int) -> int:
+    """How far an instant lies beyond a range; 0 within it."""
+    if at_ns < low_ns:
+        return at_ns - low_ns
+    return max(0, at_ns - high_ns)

@@ -1,0 +1,189 @@
+"""Tokens in text that may be generated: where they lie, and which of them are random.
+
+A token is random where it is a UUID (RFC 9562), a ULID, a KSUID, an ObjectId, or another one of at
+least 64 random bits: hex from 16 characters, base-36 from 13, mixed case from 11, with - and _ from
+20. Words, numbers and what is made of both are not.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from itertools import pairwise
+
+from wiretape.replayer.values.instants import BASIC, EPOCH, HTTP_DATE, ISO
+
+_WORD = r"[A-Za-z0-9_-]{11,}"
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_UUIDS = f"{_UUID}|{_UUID.replace('a-f', 'A-F').replace('[89ab]', '[89AB]')}"
+# JSON in base64: what {" [{ and [" become, then perhaps further parts behind dots.
+_JSON64 = r"(?:eyJ|eyA|ewo|W3s|WyJ)[A-Za-z0-9+/_-]{5,}={0,2}(?:\.[A-Za-z0-9_-]*){0,2}"
+
+_TOKEN = (
+    rf"{HTTP_DATE}|(?<![\w.]){ISO}(?![\w-])|(?<![\w.-]){BASIC}(?![\w-])"
+    rf"|(?<![\w.-]){EPOCH}(?![\w-]|\.\d)|(?<![\w-]){_JSON64}|{_WORD}"
+)
+_TOKENS = re.compile(_TOKEN)
+PARTS = re.compile(f"({_TOKEN}|[0-9]+)")
+PIECES = re.compile(f"({_UUIDS}|[-_])")
+DIGITS = re.compile(r"([0-9]+)")
+_BYTE_WHOLES = re.compile(_JSON64.encode())
+_BYTE_WORDS = re.compile(_WORD.encode())
+_BYTE_PIECES = re.compile(PIECES.pattern.encode())
+_ANY_UUID = re.compile(_UUIDS)
+_HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+# CamelCase and its like, numbers among it: what people call things.
+_NAMED = re.compile(r"(?:[A-Z]?[a-z]{2,}|[A-Z]{2,}|[0-9]+|[-_])+")
+_LETTERS = re.compile(r"[a-z]+")
+_TURNS = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
+# The commonest pairs of letters: in words near half of all, in random letters a tenth.
+_COMMON = frozenset(
+    re.findall(
+        "..",
+        "thheineranreonatenndtiesorteofedisitalarsttontngsehaasouiolevecomedehiriroicneearace"
+        "lichllbemasiomurcaeltalansdifohopeecprnoctusacotiltrlyncetutsssorsunlowageiewheewiem"
+        "adolrtpowenaulnitsmoowpaimmiaish",
+    )
+)
+_FEW_CHARACTERS = 5
+
+
+@lru_cache(65536)
+def looks_random(token: str) -> bool:
+    """Whether a recorded token is random by its own look; a UUID is of a class of its own."""
+    length = len(token)
+    if length < 11 or token.isdigit() or len(set(token)) < _FEW_CHARACTERS:
+        return False
+    if _ANY_UUID.search(token):
+        return False
+    if _HEX.fullmatch(token):
+        return length >= 16
+    if _ULID.fullmatch(token):
+        return True
+    if "-" in token or "_" in token:
+        return length >= 20 and _is_scattered(token)
+    if _is_mixed_case(token):
+        return _is_scattered(token)
+    return length >= 13 and _has_digit(token) and _turns(token) > 1 and not _is_wordy(token)
+
+
+def fits(recorded: str, live: str) -> bool:
+    """Whether `live` is another random token of the shape of `recorded`, which is one.
+
+    A live value is not asked to look random by itself: a fair one now and then does not.
+    """
+    length = len(recorded)
+    if length != len(live) or len(set(live)) < _FEW_CHARACTERS:
+        return False
+    # Random values agree by chance alone; a counter behind a prefix agrees in most places.
+    if sum(map(str.__eq__, recorded, live)) * 2 > length:
+        return False
+    if _HEX.fullmatch(recorded):
+        return _HEX.fullmatch(live) is not None and live.isupper() == recorded.isupper()
+    if _ULID.fullmatch(recorded) and _ULID.fullmatch(live):
+        return True
+    if not live.replace("-", "a").replace("_", "a").isalnum():
+        return False
+    if _is_mixed_case(recorded):
+        plain = recorded.isalnum()
+        return _is_mixed_case(live) and not _is_named(live) and (live.isalnum() or not plain)
+    return live.isalnum() and (live.islower(), live.isupper()) == (
+        recorded.islower(),
+        recorded.isupper(),
+    )
+
+
+def is_uuid(token: str) -> bool:
+    return _ANY_UUID.fullmatch(token) is not None
+
+
+def same_kind_of_uuid(recorded: str, live: str) -> bool:
+    """Of one version (its digit at 14) and written in one case."""
+    return (
+        _ANY_UUID.fullmatch(live) is not None
+        and recorded[14] == live[14]
+        and (recorded == recorded.lower()) == (live == live.lower())
+    )
+
+
+def _is_mixed_case(text: str) -> bool:
+    return text != text.lower() and text != text.upper()
+
+
+def _has_digit(text: str) -> bool:
+    return any(map(str.isdigit, text)) and not text.isdigit()
+
+
+def _turns(text: str) -> int:
+    """How often digits follow letters or letters digits."""
+    return len(_TURNS.findall(text))
+
+
+def _is_scattered(text: str) -> bool:
+    """Mixed case with a digit among it, or whose case changes more often than words' does."""
+    if not _is_mixed_case(text) or _is_named(text):
+        return False
+    changes = sum(a.isupper() != b.isupper() for a, b in pairwise(text))
+    return _has_digit(text) or changes * 3 >= len(text)
+
+
+def _is_named(text: str) -> bool:
+    return _NAMED.fullmatch(text) is not None and _is_wordy(text)
+
+
+def _is_wordy(text: str) -> bool:
+    pairs = [a + b for run in _LETTERS.findall(text.lower()) for a, b in pairwise(run)]
+    common = sum(pair in _COMMON for pair in pairs)
+    return common >= 3 and common * 5 >= len(pairs) * 2
+
+
+@lru_cache(16384)
+def _random_pieces(word: bytes) -> tuple[str, ...]:
+    """The word, or those of its pieces, that a renaming could be about."""
+    text = word.decode("ascii")
+    if looks_random(text):
+        return (text,)
+    return tuple(
+        piece
+        for piece in PIECES.split(text)
+        if len(piece) > 10 and (is_uuid(piece) or looks_random(piece))
+    )
+
+
+def tokens_in(data: bytes) -> set[str]:
+    """All tokens and pieces of tokens that are random."""
+    return {piece for word in set(_BYTE_WORDS.findall(data)) for piece in _random_pieces(word)}
+
+
+def replaced(table: dict[str, str], data: bytes) -> bytes:
+    """`data` with every token, or piece of one, that `table` knows in its other form."""
+    if not table:
+        return data
+
+    def other(match: re.Match[bytes]) -> bytes:
+        word = match[0].decode("ascii")
+        if (whole := table.get(word)) is not None:
+            return whole.encode()
+        if "-" not in word and "_" not in word:
+            return match[0]
+        return "".join(table.get(piece, piece) for piece in PIECES.split(word)).encode()
+
+    return _BYTE_WORDS.sub(other, data)
+
+
+def with_wholes(table: dict[str, str], data: bytes) -> bytes:
+    """`data` with every token of JSON in base64 that `table` knows in its other form."""
+    if not table:
+        return data
+
+    def other(match: re.Match[bytes]) -> bytes:
+        text = match[0].decode("ascii")
+        return table.get(text, text).encode()
+
+    return _BYTE_WHOLES.sub(other, data)
+
+
+def shape(text: str) -> str:
+    """`text` with every token that could be generated blotted out."""
+    return _TOKENS.sub("*", text)
