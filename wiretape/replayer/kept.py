@@ -13,6 +13,8 @@ MAX_KEPT_BYTES = 16 << 10
 _MAX_HEAD_BYTES = 64 << 10
 # What a kept piece may become when its codings are undone.
 _MAX_DECODED_BYTES = 64 << 10
+# What Python would strip besides are bytes of a value (RFC 9110 §5.5).
+_SPACE = " \t\r"
 
 FieldLine = tuple[str, str]
 
@@ -73,8 +75,8 @@ def _read_fields(block: bytes) -> list[FieldLine]:
     for line in block.decode("latin-1").split("\n"):
         if line[:1] in (" ", "\t") and found:
             name, value = found[-1]
-            found[-1] = (name, f"{value} {line.strip()}")
+            found[-1] = (name, f"{value} {line.strip(_SPACE)}")
         elif line.strip("\r"):
             name, _, value = line.partition(":")
-            found.append((name.strip(), value.strip()))
+            found.append((name.strip(_SPACE), value.strip(_SPACE)))
     return found

@@ -37,7 +37,10 @@ def _chart(rows: list[Latency], left_out: int) -> Iterator[str]:
         part = (log10(max(1, microseconds)) - low) / (high - low)
         return _LEFT + min(1.0, max(0.0, part)) * (_WIDTH - _LEFT - _RIGHT)
 
-    yield f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="latency by endpoint">'
+    yield (
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {height}" role="img"'
+        ' aria-label="latency by endpoint">'
+    )
     for power in range(low, high + 1):
         at = x(10**power)
         yield (

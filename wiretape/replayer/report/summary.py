@@ -152,7 +152,8 @@ def _listed(title: str, lines: list[str]) -> Iterator[str]:
         return
     items = "".join(f"<li>{_text(line)}</li>\n" for line in lines[:_LISTED])
     more = f"<li>and {len(lines) - _LISTED} more</li>" if len(lines) > _LISTED else ""
-    yield f'<h2>{title}</h2>\n<div class="card pad"><ul>{items}{more}</ul></div>\n'
+    content = f'<div class="card pad"><ul>{items}{more}</ul></div>'
+    yield f"<section><h2>{title}</h2>\n{content}</section>\n"
 
 
 def _accepted(verdict: Verdict) -> Iterator[str]:
@@ -187,6 +188,7 @@ def _others(verdict: Verdict) -> Iterator[str]:
         f"{one.expression}: {one.actual}, {'holds' if one.holds else 'does not hold'}"
         for one in verdict.conditions
     ]
+    yield '<div class="columns">'
     yield from _listed("Conditions (--fail-if)", conditions)
     attempts = [
         f"{one.transport} {one.where}, {count(one.times, 'time')}"
@@ -197,6 +199,7 @@ def _others(verdict: Verdict) -> Iterator[str]:
     moved = sorted({f"{one.upstream} {one.call}" for one in verdict.moved})
     yield from _listed("Answered in another exchange than recorded", moved)
     yield from _listed("Rules that match nothing", verdict.unused_rules)
+    yield "</div>\n"
 
 
 def _latency(verdict: Verdict) -> Iterator[str]:

@@ -56,8 +56,10 @@ def count(number: int, noun: str) -> str:
 
 def milliseconds(microseconds: int) -> str:
     """Three significant digits, with the unit."""
-    if microseconds >= 9_995_000:
-        return f"{microseconds / 1e6:.3g} s" if microseconds < 1e9 else f"{microseconds // 10**6} s"
+    if microseconds >= 10**9:
+        return f"{microseconds // 10**6} s"
+    if microseconds >= 10**6:
+        return f"{microseconds / 1e6:.3g} s"
     return f"{float(f'{microseconds / 1e3:.3g}'):g} ms"
 
 
