@@ -64,9 +64,10 @@ def _is_random(text: str) -> bool:
     """As no word is spelled: digits among letters, or a case that keeps changing."""
     if re.fullmatch(_UUID, text):
         return True
-    letters = sum(map(str.isalpha, text))
-    digits = sum(map(str.isdigit, text))
+    letters, digits = sum(map(str.isalpha, text)), sum(map(str.isdigit, text))
+    if not letters:
+        return False
     changes = sum(
         a.isdigit() != b.isdigit() or a.isupper() != b.isupper() for a, b in pairwise(text)
     )
-    return (digits > 0 < letters or text != text.lower()) and changes * 4 >= len(text)
+    return changes * (4 if digits else 3) >= len(text)
