@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from wiretape.exchange.v1.exchange_pb2 import HttpExchange, HttpRequest, HttpResponse
 from wiretape.replayer.compare import Difference
-from wiretape.replayer.kept import Kept
+from wiretape.replayer.kept import Kept, keep
 from wiretape.replayer.mocks import UpstreamFinding
 
 # Places that are told of one by one; a build that makes up names could else fill the memory.
@@ -85,6 +86,17 @@ class Result:
     @property
     def endpoint(self) -> str:
         return f"{self.method} {self.target}"
+
+    def keep(
+        self, recorded: HttpExchange, sent: HttpRequest | None, live: HttpResponse | None
+    ) -> None:
+        """Keep what a report shows; `sent` and `live` None where they are as recorded.
+
+        That no response came at all, a difference says.
+        """
+        self.request, self.response = keep(recorded.request), keep(recorded.response)
+        self.live_request = keep(sent) if sent is not None else None
+        self.live_response = keep(live) if live is not None else None
 
 
 @dataclass(frozen=True, slots=True)
