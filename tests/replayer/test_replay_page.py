@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from chromium import Chromium, find_chromium
-from verdicts import HOSTILE, large_verdict, made, rich_verdict
+from verdicts import HOSTILE, large_verdict, made, rich_verdict, with_messages
 
 from wiretape.replayer.compare import Difference
 from wiretape.replayer.kept import Kept
@@ -337,3 +337,19 @@ def test_light_and_dark_and_no_wider_than_a_phone(
     assert (red + green + blue < 200) is dark
     browser.open(address, width=390, height=800, dark=dark)
     assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@in_browser
+def test_what_is_the_same_is_folded_and_can_be_seen(browser: Chromium, tmp_path: Path) -> None:
+    verdict = made(("GET /", State.DIFFERS))
+    (result,) = verdict.results
+    result.differences = [Difference("json", "$.m50", "1", "2", "another integer")]
+    content = {f"m{n}": 1 for n in range(100)}
+    with_messages(result, content, {**content, "m50": 2})
+    browser.open(page_of(verdict, tmp_path))
+    response = "#detail .diff"
+    assert texts(browser, f"{response} .fold") == ["⋯ 47 lines the same", "⋯ 47 lines the same"]
+    assert len(texts(browser, f"{response}:first-of-type .line:not(.head)")) <= 25
+    browser.evaluate("document.querySelector('.fold').click()")
+    assert texts(browser, f"{response} .fold") == ["⋯ 47 lines the same"]
+    assert '  "m20": 1,' in texts(browser, f"{response} .line > div")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wiretape.exchange.content import ContentError, decode_content
+from wiretape.exchange.http1 import MessageParser
 from wiretape.exchange.http1.writer import field_lines, request_head, response_head
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
 
@@ -67,6 +68,24 @@ def keep(message: HttpRequest | HttpResponse, limit: int = MAX_KEPT_BYTES) -> Ke
     head = request_head(message) if isinstance(message, HttpRequest) else response_head(message)
     data = message.content.data
     return Kept(head[:_MAX_HEAD_BYTES], data[:limit], len(data), field_lines(message.trailers))
+
+
+def read_request(wire: bytes) -> HttpRequest | None:
+    """The request that these bytes are; None where they are none."""
+    for message in MessageParser.requests().receive_data(wire, 0):
+        if isinstance(message, HttpRequest):
+            return message
+    return None
+
+
+def read_response(wire: bytes, method: str) -> HttpResponse | None:
+    """The final response that these bytes are, to a request of `method`; None for none."""
+    parser = MessageParser.responses()
+    parser.expect(method)
+    for message in [*parser.receive_data(wire, 0), *parser.receive_eof(0)]:
+        if isinstance(message, HttpResponse) and (message.status >= 200 or message.status == 101):
+            return message
+    return None
 
 
 def _read_fields(block: bytes) -> list[FieldLine]:

@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const ROW = 34, AROUND = 12;
+  const ROW = 34, AROUND = 12, CONTEXT = 3;
   const raw = JSON.parse(byId("index").textContent);
   const data = {
     rows: raw.rows.map(([endpoint, method, target, state, id, recorded, live, recorded_at, live_at, differing], position) => ({
@@ -125,9 +125,32 @@
     return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...names.map((name) => make("th", {}, name)))), make("tbody", {}, ...rows)));
   }
   function sideBySide(rows, name) {
+    // What is the same is folded but for a few lines around what is not.
+    const near = new Set();
+    rows.forEach((row, place) => {
+      if (row.mark !== "" || place === 0) for (let i = place - CONTEXT; i <= place + CONTEXT; i++) near.add(i);
+    });
     const cell = (text, why) => make("div", { class: text === null ? "none" : null }, text, why ? make("span", { class: "why" }, why) : null);
+    const line = (row) => make("div", { class: `line ${row.mark}${row.rule ? " rule" : ""}` },
+      cell(row.left, row.right === null ? row.why : ""), cell(row.right, row.right === null ? "" : row.why));
     return make("div", { class: "diff" }, make("div", { class: "line head" }, make("div", {}, "recorded"), make("div", {}, name)),
-      ...rows.map((row) => make("div", { class: `line ${row.mark}${row.rule ? " rule" : ""}` }, cell(row.left, row.right === null ? row.why : ""), cell(row.right, row.right === null ? "" : row.why))));
+      ...folded(rows, near).map((part) => (Array.isArray(part) ? fold(part, line) : line(part))));
+  }
+
+  // Rows, and lists of rows that are shown when asked for.
+  function folded(rows, near) {
+    const parts = [];
+    rows.forEach((row, place) => {
+      if (near.has(place)) parts.push(row);
+      else if (Array.isArray(parts.at(-1))) parts.at(-1).push(row);
+      else parts.push([row]);
+    });
+    return parts.flatMap((part) => (Array.isArray(part) && part.length < 2 * CONTEXT ? part : [part]));
+  }
+  function fold(rows, line) {
+    return make("button", { class: "fold", type: "button", on: {
+      click: (event) => event.currentTarget.replaceWith(...rows.map(line)),
+    } }, `⋯ ${plural(rows.length, "line")} the same`);
   }
 
   function paintTimeline() {
