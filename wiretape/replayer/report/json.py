@@ -32,6 +32,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from wiretape.replayer.causes import causes_of
 from wiretape.replayer.compare import Difference
 from wiretape.replayer.verdict import State, Verdict
 
@@ -85,7 +86,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
                 "consequences": list(cause.consequences),
                 "differences": _differences(cause.differences),
             }
-            for cause in verdict.causes()
+            for cause in causes_of(verdict)
         ],
         "exchanges": [
             {

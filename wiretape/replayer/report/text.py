@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from wiretape.replayer.causes import Cause, causes_of
 from wiretape.replayer.compare import Difference
-from wiretape.replayer.verdict import Cause, State, Verdict
+from wiretape.replayer.verdict import State, Verdict
 
 _CAUSES = 20
 _DIFFERENCES = 8
@@ -67,7 +68,7 @@ def _lines(verdict: Verdict, style: Style) -> Iterator[str]:
     if verdict.failure is not None and (at := verdict.failure.place) is not None:
         compared, total = verdict.compared, len(verdict.results)
         yield f"  {compared} of {total} exchanges were compared before, {total - at} were left"
-    causes = verdict.causes()
+    causes = causes_of(verdict)
     for number, cause in enumerate(causes[:_CAUSES], 1):
         yield ""
         yield from _cause(number, cause, verdict, style)
