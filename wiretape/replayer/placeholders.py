@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from wiretape.replayer.config import Config, Target, parse_port, parse_target
 from wiretape.replayer.errors import UsageError
-from wiretape.replayer.mocks import normal_name
+from wiretape.replayer.mocks.names import normal_name
 
 _PLACEHOLDER = re.compile(r"\{(?:port|mock:([^{}]*))\}")
 _MISSPELT = re.compile(r"\{(?:mock|port)[^{}\"]{0,80}\}", re.IGNORECASE)

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from time import monotonic_ns
 from typing import Any
 
-from wiretape.exchange.recording import RecordingError, read_recording
-from wiretape.exchange.v1.exchange_pb2 import Exchange
+from wiretape.replayer.caused import START_UP, InFlight
+from wiretape.replayer.conditions import evaluate
 from wiretape.replayer.config import Config
 from wiretape.replayer.correlate import Correlation
-from wiretape.replayer.drive import Drive
+from wiretape.replayer.dependencies import chosen, touches
+from wiretape.replayer.drive import Drive, Plan
 from wiretape.replayer.errors import EnvironmentFailedError, UnfitRecordingError, UsageError
 from wiretape.replayer.io.build import Build, free_port
-from wiretape.replayer.io.client import accepts
+from wiretape.replayer.io.client import Client, accepts
 from wiretape.replayer.io.listener import Listeners
 from wiretape.replayer.io.readiness import still_there, until_ready
-from wiretape.replayer.mocks import Mocks, call_text
+from wiretape.replayer.io.real_upstream import RealUpstream
+from wiretape.replayer.latency import latencies
+from wiretape.replayer.mocks import Answers, Calls, Mocks, call_text
 from wiretape.replayer.placeholders import addresses, expander, mocks_named
-from wiretape.replayer.schedule import START_UP, Step, in_order, places, plan
-from wiretape.replayer.sessions import assign_roles
-from wiretape.replayer.verdict import Failure, Result, State, UnfitCall, Verdict
+from wiretape.replayer.recorded import Traffic, open_recording
+from wiretape.replayer.schedule import Step, Touch, intervals, plan
+from wiretape.replayer.verdict import (
+    Attempt,
+    Failure,
+    MovedCall,
+    Result,
+    State,
+    UnfitCall,
+    Verdict,
+)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -34,33 +47,27 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
     afterwards is in the verdict.
     """
     addresses(config, expander(free_port(), {}))
-    if not config.recording.exists():
-        raise UsageError(f"{config.recording}: no such file or directory")
-    try:
-        reader = read_recording(config.recording)
-        exchanges = list(reader)
-    except RecordingError as error:
-        raise UnfitRecordingError(str(error)) from error
-    try:
-        traffic = assign_roles(exchanges, config.service)
-        calls = sorted(traffic.outbound, key=in_order) if config.mock else []
-        run = _Run(config, plan(traffic.inbound), calls, tell)
-    except UsageError as error:
-        if reader.truncated is None:
-            raise
-        # What the command line names may lie in the part that is gone.
-        raise UnfitRecordingError(f"{reader.truncated}; {error}") from error
-    run.verdict.truncated = reader.truncated
-    run.verdict.unrelated = traffic.unrelated
-    began_ns = monotonic_ns()
-    if any(step.fault is None for step in run.steps):
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(run.main())
-    run.verdict.duration_ns = monotonic_ns() - began_ns
+    with open_recording(config.recording) as recording:
+        try:
+            traffic = recording.traffic(config.service)
+            run = _Run(config, traffic, tell)
+        except UsageError as error:
+            if recording.truncated is None:
+                raise
+            # What the command line names may lie in the part that is gone.
+            raise UnfitRecordingError(f"{recording.truncated}; {error}") from error
+        run.verdict.truncated = recording.truncated
+        run.verdict.unrelated = traffic.unrelated
+        began_ns = monotonic_ns()
+        if run.positions:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                runner.run(run.main())
+        run.verdict.duration_ns = monotonic_ns() - began_ns
+        run.conclude()
     return run.verdict
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
     except ImportError:
@@ -70,32 +77,55 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 class _Run:
-    def __init__(
-        self,
-        config: Config,
-        steps: list[Step],
-        calls: Sequence[Exchange],
-        tell: Callable[[str], None],
-    ) -> None:
-        self.steps = steps
+    def __init__(self, config: Config, traffic: Traffic, tell: Callable[[str], None]) -> None:
         self.verdict = Verdict(str(config.recording), config.target, mocked=config.mock)
-        self.verdict.results = [_result(step) for step in steps]
         self._config = config
         self._tell = tell
+        self._steps = plan(traffic.inbound)
+        driven: Collection[int] = range(len(self._steps))
+        follows = None
+        if config.only or config.concurrency > 1:
+            touched = touches(traffic.inbound)
+            follows = partial(self._follows, touched)
+            if config.only:
+                driven = chosen(traffic.inbound, config.only, touched)
+        self.positions = [place for place in driven if self._steps[place].fault is None]
+        self.verdict.results = [_result(step, set(driven)) for step in self._steps]
         self._correlation = Correlation()
-        self._mocks = Mocks(calls, places(steps, calls), self._correlation)
+        self._in_flight = InFlight()
+        outbound = traffic.outbound if config.mock else []
+        calls = Calls(outbound, list(intervals(traffic.inbound)), traffic.ends)
+        self._mocks = Mocks(
+            calls,
+            self._correlation,
+            self._in_flight,
+            Answers(self._correlation, config.mock_time_shifts, config.mock_timing),
+            traffic.inbound,
+        )
         self._mock_names = mocks_named(config, self._mocks.names)
         self._mocks.reachable = frozenset(self._mock_names)
-        self._listeners = Listeners()
+        real = RealUpstream(self._mocks, config.timeout_ns) if config.pass_on else None
+        self._listeners = Listeners(self._mocks, real.pass_on if real is not None else None)
         self._build: Build | None = None
         self._drive = Drive(
-            config, steps, self._correlation, self._mocks, self.verdict, self._still_there
+            config,
+            Plan(self._steps, self.positions, follows or (lambda later, earlier: True)),
+            self._correlation,
+            self._in_flight,
+            self._mocks,
+            self.verdict,
+            self._still_there,
         )
-        self.verdict.calls_recorded = len(self._mocks.calls)
+        self.verdict.calls_recorded = len(calls.all)
         self.verdict.unfit_calls = [
             UnfitCall(call.exchange.id, call.names[0], call_text(call.request), fault)
-            for call, fault in self._mocks.unfit()
+            for call, fault in self._mocks.unfit(driven)
         ]
+
+    def _follows(self, touched: Sequence[Touch], later: int, earlier: int) -> bool:
+        return touched[later].must_follow(earlier, touched[earlier]) or self._mocks.clash(
+            later, earlier
+        )
 
     async def main(self) -> None:
         """Everything that needs the event loop; the build is gone when this returns."""
@@ -134,23 +164,28 @@ class _Run:
             self._listeners.close()
         if problem is not None:
             output = self._build.output() if self._build is not None else ()
-            place = self._drive.place if self._drive.place != START_UP else None
-            self.verdict.failure = Failure(problem, place, output)
-        self._conclude()
+            place = self._in_flight.latest
+            self.verdict.failure = Failure(problem, place if place != START_UP else None, output)
 
-    def _conclude(self) -> None:
-        done = [r.position for r in self.verdict.results if r.state in (State.SAME, State.DIFFERS)]
-        self.verdict.upstream = self._mocks.findings(done)
-        self.verdict.calls_answered = self._mocks.answered
-        for result in self.verdict.results:
+    def conclude(self) -> None:
+        """What is told when all is done."""
+        verdict, mocks = self.verdict, self._mocks
+        done = [r.position for r in verdict.results if r.state in (State.SAME, State.DIFFERS)]
+        verdict.upstream = mocks.findings(done)
+        verdict.calls_answered = mocks.answered
+        verdict.moved = [MovedCall(*moved) for moved in mocks.moved]
+        verdict.attempts += [
+            Attempt("tcp", name, times, let_out=True)
+            for name, times in sorted(Counter(miss.name for miss in mocks.passed_on).items())
+        ]
+        for result in verdict.results:
             if result.state is State.NOT_RUN:
                 result.note = result.note or "the run ended before it"
+        verdict.latency = latencies(verdict.results)
+        verdict.conditions = [evaluate(each, verdict.results) for each in self._config.fail_if]
 
     async def _all(self) -> None:
-        ports = {
-            name: await self._listeners.listen(name, self._mocks, lambda: self._drive.place)
-            for name in self._mock_names
-        }
+        ports = {name: await self._listeners.listen(name) for name in self._mock_names}
         expand = expander(free_port(), ports)
         target, ready, path = addresses(self._config, expand)
         command = [expand(word) for word in self._config.command]
@@ -168,23 +203,28 @@ class _Run:
                 self._build = await start
                 raise
         await until_ready(self._config, self._build, target, ready, path)
-        self._tell(f"replaying {len(self.steps)} exchanges against {target}")
-        await self._drive.all(target)
+        self._tell(f"replaying {len(self.positions)} exchanges against {target}")
+        await self._drive.all(Client(target, self._config.timeout_ns), target)
         await self._still_there(0, "after the last exchange")
 
     async def _still_there(self, within_s: float, when: str) -> None:
         await still_there(self._build, within_s, when)
 
 
-def _result(step: Step) -> Result:
+def _result(step: Step, driven: Collection[int]) -> Result:
     http = step.exchange.http
+    begun_ns = http.request.first_byte_at_ns
     ended_ns = http.response.last_byte_at_ns or http.request.last_byte_at_ns
-    return Result(
+    result = Result(
         step.position,
         step.exchange.id,
         http.request.method,
         http.request.target.decode("latin-1"),
-        max(0, ended_ns - http.request.first_byte_at_ns),
-        State.UNFIT if step.fault is not None else State.NOT_RUN,
-        step.fault or "",
+        max(0, ended_ns - begun_ns),
+        recorded_at_ns=begun_ns,
     )
+    if step.position not in driven:
+        result.note = "left out (--only)"
+    elif step.fault is not None:
+        result.state, result.note = State.UNFIT, step.fault
+    return result
