@@ -80,8 +80,10 @@ def _of_time(result: Result, expected: str, actual: str) -> Across | None:
     off_ns = (live.at_ns - result.live_at_ns) - (recorded.at_ns - result.recorded_at_ns)
     quarters = round(off_ns / _QUARTER_NS)
     within_ns = _SLACK_NS + result.recorded_ns + result.live_ns + recorded.unit_ns
-    if not quarters or abs(off_ns) > _MAX_SHIFT_NS or (
-        abs(off_ns - quarters * _QUARTER_NS) > within_ns
+    if (
+        not quarters
+        or abs(off_ns) > _MAX_SHIFT_NS
+        or (abs(off_ns - quarters * _QUARTER_NS) > within_ns)
     ):
         return None
     sign = "+" if quarters > 0 else "-"

@@ -39,7 +39,8 @@ class Cause:
     `kind`: unreachable, attempt, upstream, no response, server error, status, state (that the
     recording never created), lacking, content, field, condition. `differences` are those of the
     first of `positions`. `consequences` are positions of exchanges that differ because of it, `via`
-    says of some how; `calls` are places in Verdict.upstream, consequences too. `hint` is what to do.
+    says of some how. `calls` and `calls_following` are places in Verdict.upstream: what the cause
+    is made of, and what follows from it. `hint` is what to do.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Cause:
     consequences: tuple[int, ...] = ()
     endpoints: tuple[str, ...] = ()
     calls: tuple[int, ...] = ()
+    calls_following: tuple[int, ...] = ()
     via: dict[int, str] = field(default_factory=dict)
     hint: str = ""
 
@@ -99,7 +101,7 @@ class _Grouping:
             self._depend(result)
         for index in folded:
             cause = self._of[verdict.upstream[index].place]
-            cause.calls += (index,)
+            cause.calls_following += (index,)
         for attempt in verdict.attempts:
             if attempt.counts:
                 what = "look up" if attempt.transport == "dns" else "reach"
@@ -127,15 +129,15 @@ class _Grouping:
         folded: list[int] = []
         for index, finding in enumerate(findings):
             place = finding.place
-            follows = place in dependants or (
+            is_root = place not in dependants and not (
                 finding.kind == "missing"
                 and not finding.unreachable
                 and (place in missed or (place in roots and _has_failed(roots[place])))
             )
-            if follows:
-                folded.append(index)
-            else:
+            if is_root:
                 groups.setdefault(_upstream_signature(finding), []).append(index)
+            else:
+                folded.append(index)
         for indexes in groups.values():
             alike = [findings[index] for index in indexes]
             first = alike[0]
@@ -225,9 +227,7 @@ class _Grouping:
         cause.via[result.position] = f"{lacking.place} of exchange {lacking.position + 1}"
 
 
-def _cause_of(
-    kind: str, title: str, results: list[Result], differences: list[Difference]
-) -> Cause:
+def _cause_of(kind: str, title: str, results: list[Result], differences: list[Difference]) -> Cause:
     return Cause(
         kind,
         title,

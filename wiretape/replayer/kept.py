@@ -64,9 +64,7 @@ def keep(message: HttpRequest | HttpResponse, limit: int = MAX_KEPT_BYTES) -> Ke
     """What a report needs of `message`, with at most `limit` bytes of its content."""
     head = request_head(message) if isinstance(message, HttpRequest) else response_head(message)
     data = message.content.data
-    return Kept(
-        head[:_MAX_HEAD_BYTES], data[:limit], len(data), field_lines(message.trailers)
-    )
+    return Kept(head[:_MAX_HEAD_BYTES], data[:limit], len(data), field_lines(message.trailers))
 
 
 def _read_fields(block: bytes) -> list[FieldLine]:

@@ -128,7 +128,7 @@ class MadeCall:
 
 @dataclass(frozen=True, slots=True)
 class MovedCall:
-    """A safe call with one constant answer, answered in another exchange than it was recorded in."""
+    """A safe call with one constant answer, answered in another exchange than recorded."""
 
     upstream: str
     call: str
@@ -265,6 +265,7 @@ class Verdict:
     failure: Failure | None = None
     interrupted: bool = False
     stopped_early: bool = False
+    started_at_ns: int = 0
     duration_ns: int = 0
     accepted: AcceptedValues = field(default_factory=AcceptedValues)
     attempts: list[Attempt] = field(default_factory=list)
