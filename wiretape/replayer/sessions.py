@@ -15,6 +15,7 @@ from wiretape.exchange.v1.exchange_pb2 import (
     ROLE_INBOUND,
     ROLE_OUTBOUND,
     ROLE_UNSPECIFIED,
+    ConnectionEnd,
     Exchange,
     HttpRequest,
     HttpResponse,
@@ -131,8 +132,8 @@ def inbound_fault(exchange: Exchange) -> str | None:
 def call_fault(exchange: Exchange) -> str | None:
     """Why this upstream call can neither be matched nor answered; None where it can.
 
-    A call without a response (reset) and one whose response ended early are faults of the upstream
-    that a replay repeats, not of the recording.
+    A call without a whole response may be a fault of the upstream, which a replay repeats:
+    `unseen_end` tells it from a fault of the recording.
     """
     if not exchange.HasField("http"):
         return "it is not HTTP"
@@ -143,6 +144,20 @@ def call_fault(exchange: Exchange) -> str | None:
     if fault is None and (response.head_gaps or response.content.gaps):
         return _fault("response", response)
     return fault
+
+
+def unseen_end(end: ConnectionEnd | None, is_last: bool) -> str | None:
+    """Why the lack of a whole response may be the recording's fault; None where the connection's
+    `end` is what the service got to see. `is_last`: nothing was asked on it afterwards."""
+    if not is_last:
+        return "its response was not recorded, and its connection went on"
+    if end is None:
+        return "its response was not recorded, nor how its connection ended"
+    if end.how not in (ConnectionEnd.CLOSED, ConnectionEnd.RESET):
+        return "its response was not recorded: its connection was not seen to its end"
+    if end.kernel_drops or end.server.gap_bytes or end.server.undecoded_bytes:
+        return "its response was not recorded: not all of its connection was seen"
+    return None
 
 
 def _fault(half: str, message: HttpRequest | HttpResponse) -> str | None:

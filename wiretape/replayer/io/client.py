@@ -1,11 +1,12 @@
-"""Drives requests at the target, one at a time, on connections like those recorded."""
+"""Drives requests at the target, on connections like those recorded."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import cast
@@ -13,7 +14,7 @@ from typing import cast
 from wiretape.exchange.http1 import MessageParser
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
 from wiretape.replayer.config import Target
-from wiretape.replayer.mocks import closes
+from wiretape.replayer.mocks.names import closes
 
 # Methods that may be sent again on a new connection without asking (RFC 9110 §9.2.2).
 _IDEMPOTENT = frozenset(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
@@ -21,6 +22,10 @@ _CONNECT_TIMEOUT_S = 10.0
 # How long the first kept connection is watched for an end that nothing announced.
 _WATCH_S = 0.01
 _DROPPED = "the connection was closed without a response"
+
+
+# Makes a connected socket to a host and port; None says that any way will do. Raises OSError.
+Connect = Callable[[str, int], Awaitable[socket.socket | None]]
 
 
 class TargetGoneError(Exception):
@@ -156,9 +161,19 @@ class _Connection(asyncio.Protocol):
 class Client:
     """The recorded client's side: a connection for each recorded one, kept open as recorded."""
 
-    def __init__(self, target: Target, timeout_ns: int) -> None:
+    def __init__(
+        self,
+        target: Target,
+        timeout_ns: int,
+        tls: ssl.SSLContext | None = None,
+        connect: Connect | None = None,
+    ) -> None:
+        """`tls`: how a target by https is verified; without it, it is not. `connect` makes the
+        sockets, where the target is not in our network."""
         self._target = target
         self._timeout_s = timeout_ns / 1e9
+        self._tls = tls or _tls_of(target)
+        self._connect = connect
         self._connections: dict[str, _Connection] = {}
         # Whether the target keeps connections open between exchanges; None until it was seen.
         self._keeps: bool | None = None
@@ -221,9 +236,17 @@ class Client:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                _, connection = await loop.create_connection(
-                    _Connection, self._target.host, self._target.port, ssl=_tls_of(self._target)
-                )
+                host, port = self._target.host, self._target.port
+                sock = await self._connect(host, port) if self._connect is not None else None
+                if sock is not None:
+                    named = host if self._tls is not None else None
+                    _, connection = await loop.create_connection(
+                        _Connection, sock=sock, ssl=self._tls, server_hostname=named
+                    )
+                else:
+                    _, connection = await loop.create_connection(
+                        _Connection, host, port, ssl=self._tls
+                    )
         except ssl.SSLError as error:
             raise TargetGoneError("speaks no TLS with us", error.reason or str(error)) from error
         except (OSError, TimeoutError) as error:
