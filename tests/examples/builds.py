@@ -161,9 +161,15 @@ class Outcome:
 
     @property
     def hash(self) -> str:
-        """Of the verdict without its timings."""
-        kept = {name: value for name, value in self.report.items() if name != "timings"}
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+        """Of the verdict without its timings; of a broken build, without what it made up itself."""
+        left_out = {"timings"} if self.build.code == PASS else {"timings", "actual"}
+        return hashlib.sha256(json.dumps(_without(self.report, left_out)).encode()).hexdigest()
+
+
+def _without(value: Any, names: set[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _without(v, names) for name, v in value.items() if name not in names}
+    return [_without(v, names) for v in value] if isinstance(value, list) else value
 
 
 def judge(

@@ -148,10 +148,10 @@ def quotes(one: Visitor) -> None:
 def polling(one: Visitor) -> None:
     one.get("/convert?to=USD&cents=1000")
     one.get("/slow")
-    one.get("/convert?to=GBP&cents=4999")
+    one.get("/convert?to=GBP&cents=4991")
     time.sleep(0.25)
     one.get("/slow")
-    one.get("/convert?to=SEK&cents=1")
+    one.get("/convert?to=SEK&cents=50")
     one.get("/convert?to=USD&cents=500")
 
 
