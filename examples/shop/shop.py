@@ -15,6 +15,7 @@ Endpoints:
     POST /orders/{id}/cancel     give the money and the goods back
 """
 
+import argparse
 import gzip
 import hashlib
 import os
@@ -22,24 +23,27 @@ import uuid
 from collections.abc import Iterator
 from urllib.parse import quote
 
+from call_faults import CALL_FAULTS
 from catalogue import CURRENCY, PRODUCTS, search
-from faults import FAULTS, Faults
+from changes import Changes
+from faults import FAULTS
 from orders import Order, OrderBook, read_order
 from upstream import Upstream
+from variants import VARIANTS
 from web import HttpError, Request, Response, Route, arguments, json_response, serve
 
 INVENTORY_URL = "http://inventory.internal:80"
 PAYMENTS_URL = "http://payments.internal:80"
 MOST_OF_A_NOTE = 500
+CHANGES = {"fault": Changes(FAULTS | CALL_FAULTS), "variant": VARIANTS}
 
 
 class Shop:
     """The routes, over the orders and the two upstream services."""
 
-    def __init__(self, inventory: Upstream, payments: Upstream, faults: Faults) -> None:
+    def __init__(self, inventory: Upstream, payments: Upstream) -> None:
         self.inventory = inventory
         self.payments = payments
-        self.faults = faults
         self.orders = OrderBook()
 
     def routes(self) -> list[Route]:
@@ -85,9 +89,7 @@ class Shop:
         product = PRODUCTS.get(request.params["sku"])
         if product is None:
             raise HttpError(404, "no_such_product", f"no product {request.params['sku']}")
-        answer = json_response(
-            200, {**product.as_json(), "available": self._available(product.sku)}
-        )
+        answer = json_response(200, {**product.as_json(), "available": self.available(product.sku)})
         etag = f'"{hashlib.sha256(answer.content).hexdigest()[:16]}"'
         if request.fields.get("if-none-match") == etag:
             return Response(304, fields=(("ETag", etag),))
@@ -97,16 +99,11 @@ class Shop:
         """Reserve the goods, charge the card, and only then is it an order."""
         wanted = request.json()
         order = read_order(wanted)
-        for line in order.lines:
-            if self._available(line.product.sku) < line.quantity:
-                raise HttpError(409, "out_of_stock", f"not enough of {line.product.sku}")
+        self.check_stock(order)
         order.reservation = self._reserve(order)
         order.charge = self._charge(order, str(wanted.get("card", "")))
         self.orders.add(order)
-        answer = order.as_json()
-        if self.faults.on("wrong-total"):
-            answer["total_cents"] -= order.tax_cents
-        return json_response(201, answer, ("Location", f"/orders/{order.id}"))
+        return json_response(201, order.as_json(), ("Location", f"/orders/{order.id}"))
 
     def list_orders(self, request: Request) -> Response:
         """All orders, or those of one customer."""
@@ -145,7 +142,14 @@ class Shop:
         self.inventory.delete(f"/reservations/{reservation_id}")
         return json_response(200, order.as_json())
 
-    def _available(self, sku: str) -> int:
+    def check_stock(self, order: Order) -> None:
+        """HttpError 409 where there is not enough of something at this moment."""
+        for line in order.lines:
+            if self.available(line.product.sku) < line.quantity:
+                raise HttpError(409, "out_of_stock", f"not enough of {line.product.sku}")
+
+    def available(self, sku: str) -> int:
+        """How many of a product can be reserved at this moment."""
         reply = self.inventory.get(f"/stock/{quote(sku)}")
         if reply.status != 200:
             raise HttpError(502, "upstream_failed", f"inventory answered {reply.status}")
@@ -180,22 +184,33 @@ class Shop:
 
 
 def main() -> None:
-    """Start the shop."""
+    """Start the shop, as it is or changed on purpose."""
     parser = arguments("The shop of Wiretape's demo.")
-    parser.add_argument(
-        "--fault",
-        default=os.environ.get("SHOP_FAULT") or None,
-        metavar="NAME",
-        help="break one thing on purpose (or SHOP_FAULT=NAME): "
-        + "; ".join(f"{name}: {what}" for name, what in FAULTS.items()),
+    for kind in CHANGES:
+        variable = f"SHOP_{kind.upper()}"
+        parser.add_argument(
+            f"--{kind}",
+            default=os.environ.get(variable) or None,
+            metavar="NAME",
+            help=f"change one thing on purpose (or {variable}=NAME), one of the {kind}s below",
+        )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (
+        f"faults, each a regression:\n{CHANGES['fault']}\n\n"
+        f"variants, each as good as the shop itself:\n{CHANGES['variant']}"
     )
     options = parser.parse_args()
     try:
         shop = Shop(
             Upstream("inventory", os.environ.get("INVENTORY_URL", INVENTORY_URL)),
             Upstream("payments", os.environ.get("PAYMENTS_URL", PAYMENTS_URL)),
-            Faults(options.fault),
         )
+        for kind, table in CHANGES.items():
+            if (name := getattr(options, kind)) is None:
+                continue
+            if name not in table:
+                raise ValueError(f"no {kind} is named {name!r}; --help lists them")
+            table[name](shop)
     except ValueError as error:
         parser.error(str(error))
     serve("shop", shop.routes(), options)

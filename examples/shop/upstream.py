@@ -2,6 +2,7 @@
 
 import json
 import select
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from queue import Empty, LifoQueue
@@ -12,6 +13,9 @@ from web import JSON, HttpError
 
 TIMEOUT_S = 10.0
 
+# Whole, or in chunks.
+Content = bytes | Iterator[bytes] | None
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -19,6 +23,11 @@ class Reply:
 
     status: int
     value: dict[str, Any]
+
+
+def spelled(value: object) -> bytes:
+    """`value` as JSON, as it is sent."""
+    return json.dumps(value).encode()
 
 
 class Upstream:
@@ -40,14 +49,13 @@ class Upstream:
 
     def post(self, target: str, value: object, fields: dict[str, str] | None = None) -> Reply:
         """Ask POST `target` with `value` as JSON."""
-        content = json.dumps(value).encode()
-        return self._ask("POST", target, content, {"Content-Type": JSON, **(fields or {})})
+        return self._ask("POST", target, spelled(value), {"Content-Type": JSON, **(fields or {})})
 
     def delete(self, target: str) -> Reply:
         """Ask DELETE `target`."""
         return self._ask("DELETE", target, None, {})
 
-    def _ask(self, method: str, target: str, content: bytes | None, more: dict[str, str]) -> Reply:
+    def _ask(self, method: str, target: str, content: Content, more: dict[str, str]) -> Reply:
         fields = {"Accept": JSON, "User-Agent": "shop/1.0", **more}
         connection = self._connection()
         try:

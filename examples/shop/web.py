@@ -73,10 +73,14 @@ class Response:
     chunks: Iterable[bytes] | None = None
 
 
-def json_response(status: int, value: object, *fields: tuple[str, str]) -> Response:
+def spelled(value: object) -> bytes:
     """`value` as indented JSON, ended by a line feed."""
-    content = json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
-    return Response(status, content, (("Content-Type", JSON), *fields))
+    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def json_response(status: int, value: object, *fields: tuple[str, str]) -> Response:
+    """`value` as JSON, spelled as everywhere."""
+    return Response(status, spelled(value), (("Content-Type", JSON), *fields))
 
 
 def error_response(error: HttpError) -> Response:
