@@ -5,9 +5,11 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -190,3 +192,50 @@ def alike(report: dict[str, Any]) -> Any:
     kept["states"] = [exchange["state"] for exchange in report["exchanges"]]
     kept["calls"] = [(call["kind"], call["call"], call["exchange"]) for call in report["upstream"]]
     return kept
+
+
+@pytest.mark.privileged
+def test_a_service_that_speaks_https_is_recorded_and_judged(tmp_path: Path) -> None:
+    """Its TLS is the interpreter's; nobody has its key but itself."""
+    if os.geteuid():
+        pytest.skip("needs root: eBPF")
+    service, recording = tmp_path / "my-https", tmp_path / "rec.mcap"
+    service.symlink_to(sys.executable)
+    both = tmp_path / "build.pem"
+    certify = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout k.pem -out c.pem -subj /CN=shop.test"
+    )
+    subprocess.run(certify.split(), cwd=tmp_path, check=True, capture_output=True)
+    both.write_bytes((tmp_path / "k.pem").read_bytes() + (tmp_path / "c.pem").read_bytes())
+    port = free_port()
+    build = [ROOT / "tests/replayer/build_server.py", "--certificate", both, "--port"]
+    with started(service, *build, str(port)), ExitStack() as stack:
+        until_it_listens(port)
+        agent = stack.enter_context(
+            started(BIN / "capture-agent", "run", "--comm", "my-https", "-o", recording)
+        )
+        assert agent.stderr is not None
+        first = agent.stderr.readline().decode()
+        if "python3-bpfcc" in first:
+            pytest.skip(first.strip())
+        unverified = ssl._create_unverified_context()
+        with urllib.request.urlopen(
+            f"https://127.0.0.1:{port}/orders", b'{"count": 3}', context=unverified
+        ) as answer:
+            order = json.load(answer)["id"]
+        for path in ("/hello", f"/orders/{order}"):
+            where = f"https://127.0.0.1:{port}{path}"
+            urllib.request.urlopen(where, context=unverified).close()
+        agent.send_signal(signal.SIGTERM)
+        assert agent.wait(20) == 0
+    for fault, code, said in [
+        ([], 0, "PASS  3 exchanges compared, none differs"),
+        (["--fault", "total"], 1, "$.total  expected 30, actual 31"),
+    ]:
+        done = subprocess.run(
+            [BIN / "replay", "run", recording, "--target", "https://127.0.0.1:{port}", "--",
+             sys.executable, *build, "{port}", *fault],
+            capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        assert said in done.stdout
