@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from operator import le
 from typing import Any, NamedTuple, Self
 
 from wiretape.exchange.content import ContentError, decode_content, field_value
@@ -95,6 +96,7 @@ class Family:
     values: dict[int, First] = field(default_factory=dict)
     producers: set[Spot] = field(default_factory=set)
     ordered: list[int] = field(default_factory=list)
+    rising: bool = False
     rises: dict[Spot, Rise] = field(default_factory=dict)
     carried: set[Spot] = field(default_factory=set)
     named_by_path: bool = False
@@ -225,6 +227,8 @@ class Evidence:
         self._join()
         for family in self.families.values():
             family.ordered = sorted(family.values)
+            begun = [family.values[number].at_ns for number in family.ordered]
+            family.rising = all(map(le, begun, begun[1:]))
             family.rises.clear()
 
     def _join(self) -> None:

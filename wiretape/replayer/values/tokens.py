@@ -95,7 +95,7 @@ def fits(recorded: str, live: str) -> bool:
 
 
 def is_uuid(token: str) -> bool:
-    return _ANY_UUID.fullmatch(token) is not None
+    return len(token) == 36 and _ANY_UUID.fullmatch(token) is not None
 
 
 def same_kind_of_uuid(recorded: str, live: str) -> bool:
