@@ -140,8 +140,8 @@ def _read_epoch(text: str) -> Instant | None:
         return None
     unit_ns = SECOND_NS // 10 ** (len(digits) - 10)
     fraction_ns = int(fraction.ljust(9, "0")) if fraction else 0
-    syntax = f"epoch/{len(digits)}{'.' if fraction else ''}"
-    return Instant(int(digits) * unit_ns + fraction_ns, unit_ns, syntax, 0)
+    syntax = f"epoch/{len(digits)}"
+    return Instant(int(digits) * unit_ns + fraction_ns, unit_ns, syntax, len(fraction))
 
 
 def _read_date(text: str) -> Instant | None:

@@ -21,6 +21,7 @@ from wiretape.replayer.values.tokens import (
     PARTS,
     PIECES,
     fits,
+    is_random_base64,
     is_uuid,
     looks_random,
     same_kind_of_uuid,
@@ -188,6 +189,8 @@ class Judgement:
             plain, live_plain = unquote(recorded), unquote(live)
             if (plain, live_plain) != (recorded, live):
                 return plain == live_plain or self._same_text(plain, live_plain)
+        if recorded[0] != "/" and is_random_base64(recorded, live):
+            return self._rename(recorded, live)
         return self._same_parts(recorded, live)
 
     def _same_parts(self, recorded: str, live: str) -> bool:
@@ -214,7 +217,7 @@ class Judgement:
             )
         if (as_time := self._same_time(recorded, live)) is not None:
             return as_time
-        if recorded.startswith("e") and (composite := take_apart(recorded)) is not None:
+        if (composite := take_apart(recorded)) is not None:
             return self._same_composite(composite, recorded, live)
         if looks_random(recorded):
             if not fits(recorded, live):
@@ -319,6 +322,8 @@ class Judgement:
     def _same_precision(self, expected: Instant, actual: Instant) -> bool:
         """Whether dropped zeros explain that one side shows fewer digits of a second."""
         fewer, more = sorted((expected.digits, actual.digits))
+        if expected.syntax.startswith("epoch") and fewer > 0:
+            return True
         if more >= _FINE_DIGITS:
             return fewer >= _FINE_DIGITS - 1
         # The side that shows fewer must have shown as many before under this name.
