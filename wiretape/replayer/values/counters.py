@@ -10,7 +10,8 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from wiretape.replayer.values.evidence import Family, First, Origin
+from wiretape.replayer.values.evidence import Family, First
+from wiretape.replayer.values.firsts import Origin
 
 # How many neighbours are asked for one that came strictly before.
 _NEIGHBOURS = 16

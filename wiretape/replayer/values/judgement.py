@@ -11,7 +11,8 @@ from urllib.parse import unquote
 from wiretape.replayer.values import derived, durations
 from wiretape.replayer.values.composite import Composite, same_signature, take_apart
 from wiretape.replayer.values.counters import Counters
-from wiretape.replayer.values.evidence import Family, Origin
+from wiretape.replayer.values.evidence import Family
+from wiretape.replayer.values.firsts import Origin
 from wiretape.replayer.values.instants import SECOND_NS, Instant, Span, read_instant, spell
 from wiretape.replayer.values.names import entities_of, is_digest, is_identifier, singular
 from wiretape.replayer.values.place import NOWHERE, Place
@@ -250,6 +251,8 @@ class Judgement:
         other = self._back.get(live) or known.recorded_of.get(live)
         if other is not None:
             return self._refuse(f"{live} stands for {other} already")
+        if known.taken.get(hash(live), hash(recorded)) != hash(recorded):
+            return self._refuse(f"{live} stands for another value already")
         if live in known.evidence.tokens:
             return self._refuse(f"{live} is another value of the recording")
         first = known.evidence.tokens.get(recorded)
