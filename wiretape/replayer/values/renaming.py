@@ -54,6 +54,11 @@ class Correlation:
         self._open.remove(recorded_at_ns)
 
     @property
+    def instants(self) -> dict[int, int]:
+        """Live by recorded instants, ns; whoever gives the build a time adds it."""
+        return self.timeline.paired
+
+    @property
     def since_ns(self) -> int:
         """When the oldest exchange in flight began in the recording."""
         return min(self._open, default=0)
