@@ -90,7 +90,8 @@ class _Run:
             if config.only:
                 driven = chosen(traffic.inbound, config.only, touched)
         self.positions = [place for place in driven if self._steps[place].fault is None]
-        self.verdict.results = [_result(step, set(driven)) for step in self._steps]
+        to_drive = frozenset(driven)
+        self.verdict.results = [_result(step, to_drive) for step in self._steps]
         self._correlation = Correlation()
         self._in_flight = InFlight()
         outbound = traffic.outbound if config.mock else []

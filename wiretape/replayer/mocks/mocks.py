@@ -102,12 +102,15 @@ class Mocks:
         self._misses.append(Miss(name, None, self._in_flight.latest, 0, reason))
 
     def _meant(self, name: str, request: HttpRequest) -> str:
-        """The upstream: a listener for an address may stand for several names."""
+        """The upstream: a listener for an address may stand for several names, one without a name
+        for all."""
         authority = normal_name(request.authority.decode("latin-1"), request.scheme)
-        if authority == name or not self._calls.named(authority):
+        if authority == name:
             return name
-        shares = any(name in call.names for call in self._calls.named(authority)[:1])
-        return authority if shares or not name else name
+        named = self._calls.named(authority)
+        if named and (not name or name in named[0].names):
+            return authority
+        return name or self._calls.only_name or authority
 
     # -- which recorded call
 
