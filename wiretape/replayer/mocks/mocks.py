@@ -216,6 +216,8 @@ class Mocks:
 
     def _miss(self, asked: _Asked, reason: str) -> Answer:
         name, request = asked.name, asked.request
+        if asked.cause is None:
+            asked.place = self._likely_place(asked)
         miss = Miss(name, request, asked.place, asked.at_ns, reason)
         calls = self._calls.named(name)
         miss.nearest, miss.differences = self._nearest(request, asked.at_ns, calls, asked.place)
@@ -229,6 +231,17 @@ class Mocks:
             miss.reason = self._how_often(asked, calls)
         self._misses.append(miss)
         return miss_answer(miss, request)
+
+    def _likely_place(self, asked: _Asked) -> int:
+        """Of several in flight, the one that is still to make such a call, if it is one."""
+        wanted = shape_of(asked.request)
+        places = {
+            place
+            for place in asked.places
+            for call in self._calls.of(place)
+            if not call.used and asked.name in call.names and shape_of(call.request) == wanted
+        }
+        return places.pop() if len(places) == 1 else asked.place
 
     def _how_often(self, asked: _Asked, calls: Sequence[Call]) -> str:
         equal = [
