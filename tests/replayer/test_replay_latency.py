@@ -29,13 +29,12 @@ def test_small_values_are_exact_and_none_are_none() -> None:
 
 
 def results() -> list[Result]:
-    made = [
+    return [
         Result(0, "a", "GET", "/a?x=1", 10_000, State.SAME, live_ns=1_000_000),
         Result(1, "b", "GET", "/a", 30_000, State.DIFFERS, live_ns=3_000_000),
         Result(2, "c", "POST", "/orders/17", 5_000, State.SAME, live_ns=500_000_000),
         Result(3, "d", "POST", "/orders/17", 5_000, State.NOT_RUN),
     ]
-    return made
 
 
 def test_recorded_and_live_side_by_side() -> None:

@@ -33,6 +33,7 @@ from wiretape.replayer.mocks.names import call_text, normal_name
 
 # How many recorded calls are compared in full to find the nearest one.
 _NEAREST_OF = 200
+_MAX_KEYS = 2048
 # How many calls of other exchanges are looked at for that.
 _MOST_LOOKED_AT = 2000
 
@@ -73,6 +74,7 @@ class Mocks:
         self._moved_keys: dict[tuple[str, bytes], int] = {}
         self._came: set[bytes] = set()
         self._kinds: list[bytes] = []
+        self._keys: dict[bytes, bytes] = {}
         self.answered = 0
         # The names under which the build can reach its upstreams: all, until it is known better.
         self.reachable = frozenset(calls.names)
@@ -87,15 +89,29 @@ class Mocks:
             return Answer(b"", True)
         name = self._meant(name, request)
         places = (cause,) if cause is not None else tuple(self._in_flight.places)
-        key = key_of(_translated(request, self._correlation))
+        key = self._key_of(request)
         asked = _Asked(name, request, at_ns, cause, places, place, key)
         call = self._find(asked)
         if isinstance(call, str):
             return self._miss(asked, call)
-        self._came.add(call.key)
         self.answered += 1
-        self._correlation.saw(write_request(call.request), write_request(request))
+        if call.key not in self._came:
+            self._came.add(call.key)
+            self._correlation.saw(write_request(call.request), write_request(request))
         return self._answers.recorded(call, request, at_ns)
+
+    def _key_of(self, request: HttpRequest) -> bytes:
+        """The key with recorded values in the place of live ones; as long as none is known, the
+        same request has the same key."""
+        if self._correlation.live_of:
+            return key_of(_translated(request, self._correlation))
+        written = request.SerializeToString()
+        key = self._keys.get(written)
+        if key is None:
+            key = self._keys[written] = key_of(request)
+            if len(self._keys) > _MAX_KEYS:
+                del self._keys[next(iter(self._keys))]
+        return key
 
     def refuse(self, name: str, reason: str) -> None:
         """Something came that is no HTTP request."""
