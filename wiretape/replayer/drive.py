@@ -136,9 +136,14 @@ class Drive:
                 request.method,
                 attempt.awaited,
                 step.last_on_connection,
+                attempt.date,
             )
-            if answer.response is None or not answer.response.content.complete:
-                await self._look_after_build(answer, result)
+            if not answer.equal and (
+                answer.response is None or not answer.response.content.complete
+            ):
+                result.note = "the build ended during it"
+                await self._still_there(_CRASH_S, f"during {self._where(result)}")
+                result.note = ""
             await self._await_calls(position)
         except TargetGoneError as error:
             where = self._where(result)
@@ -154,12 +159,6 @@ class Drive:
 
     def _where(self, result: Result) -> str:
         return f"exchange {result.position + 1} of {len(self._steps)} ({result.endpoint})"
-
-    async def _look_after_build(self, answer: Answer, result: Result) -> None:
-        if not answer.equal:
-            result.note = "the build ended during it"
-            await self._still_there(_CRASH_S, f"during {self._where(result)}")
-            result.note = ""
 
     async def _await_calls(self, position: int) -> None:
         """Calls of this exchange that may still be on their way, its response notwithstanding."""

@@ -47,23 +47,23 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
     afterwards is in the verdict.
     """
     addresses(config, expander(free_port(), {}))
-    with open_recording(config.recording) as recording:
-        try:
-            traffic = recording.traffic(config.service)
-            run = _Run(config, traffic, tell)
-        except UsageError as error:
-            if recording.truncated is None:
-                raise
-            # What the command line names may lie in the part that is gone.
-            raise UnfitRecordingError(f"{recording.truncated}; {error}") from error
-        run.verdict.truncated = recording.truncated
-        run.verdict.unrelated = traffic.unrelated
-        began_ns = monotonic_ns()
-        if run.positions:
-            with asyncio.Runner(loop_factory=loop_factory()) as runner:
-                runner.run(run.main())
-        run.verdict.duration_ns = monotonic_ns() - began_ns
-        run.conclude()
+    recording = open_recording(config.recording)
+    try:
+        traffic = recording.traffic(config.service)
+        run = _Run(config, traffic, tell)
+    except UsageError as error:
+        if recording.truncated is None:
+            raise
+        # What the command line names may lie in the part that is gone.
+        raise UnfitRecordingError(f"{recording.truncated}; {error}") from error
+    run.verdict.truncated = recording.truncated
+    run.verdict.unrelated = traffic.unrelated
+    began_ns = monotonic_ns()
+    if run.positions:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(run.main())
+    run.verdict.duration_ns = monotonic_ns() - began_ns
+    run.conclude()
     return run.verdict
 
 
@@ -90,11 +90,13 @@ class _Run:
             if config.only:
                 driven = chosen(traffic.inbound, config.only, touched)
         self.positions = [place for place in driven if self._steps[place].fault is None]
-        self.verdict.results = [_result(step, set(driven)) for step in self._steps]
+        to_drive = frozenset(driven)
+        self.verdict.results = [_result(step, to_drive) for step in self._steps]
         self._correlation = Correlation()
         self._in_flight = InFlight()
         outbound = traffic.outbound if config.mock else []
-        calls = Calls(outbound, list(intervals(traffic.inbound)), traffic.ends)
+        steps = list(intervals(traffic.inbound)) if outbound else []
+        calls = Calls(outbound, steps, traffic.ends)
         self._mocks = Mocks(
             calls,
             self._correlation,

@@ -31,13 +31,8 @@ class Step:
         return self._exchanges[self.position]
 
 
-def in_order(exchange: Exchange) -> tuple[int, str]:
-    """Sort key: when the request began (ns since the epoch), then the id."""
-    return exchange.http.request.first_byte_at_ns, exchange.id
-
-
 def plan(inbound: Sequence[Exchange]) -> list[Step]:
-    """The steps of a run, which come in recorded order (`in_order`); a connection is kept until
+    """The steps of a run, which come in recorded order; a connection is kept until
     its last exchange."""
     last = {exchange.connection.id: place for place, exchange in enumerate(inbound)}
     return [

@@ -23,22 +23,23 @@ def stand_in(config: MockConfig, tell: Callable[[str], None]) -> int:
     `tell` gets a line for each place where an upstream is mocked, then what was made of it. Raises
     UsageError, UnfitRecordingError and EnvironmentFailedError.
     """
-    with open_recording(config.recording) as recording:
-        outbound = recording.traffic(config.service).outbound
-        if not outbound:
-            raise UnfitRecordingError("nothing to answer: no upstream call was recorded")
-        correlation = Correlation()
-        # Nothing is driven here, so all that was recorded may be asked for at any time.
-        mocks = Mocks(
-            Calls(outbound, (), recording.ends),
-            correlation,
-            InFlight(),
-            Answers(correlation, config.mock_time_shifts, config.mock_timing),
-        )
-        real = RealUpstream(mocks, config.timeout_ns) if config.pass_on else None
-        listeners = Listeners(mocks, real.pass_on if real is not None else None)
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_answer(config, mocks, listeners, tell))
+    recording = open_recording(config.recording)
+    traffic = recording.traffic(config.service)
+    outbound = traffic.outbound
+    if not outbound:
+        raise UnfitRecordingError("nothing to answer: no upstream call was recorded")
+    correlation = Correlation()
+    # Nothing is driven here, so all that was recorded may be asked for at any time.
+    mocks = Mocks(
+        Calls(outbound, (), traffic.ends),
+        correlation,
+        InFlight(),
+        Answers(correlation, config.mock_time_shifts, config.mock_timing),
+    )
+    real = RealUpstream(mocks, config.timeout_ns) if config.pass_on else None
+    listeners = Listeners(mocks, real.pass_on if real is not None else None)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_answer(config, mocks, listeners, tell))
     return _conclude(mocks, tell)
 
 

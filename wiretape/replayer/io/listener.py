@@ -17,6 +17,9 @@ from wiretape.replayer.mocks import Answer, Mocks
 
 _LOOPBACK = "127.0.0.1"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# How many requests are known by their bytes, and how long these may be.
+_MAX_KNOWN = 2048
+_MAX_KNOWN_BYTES = 4096
 # What was written before a reset has to be read before it, or is lost.
 _BEFORE_RESET_NS = 50 * 10**6
 
@@ -47,7 +50,15 @@ class UpstreamProtocol(asyncio.Protocol):
         assert self._transport is not None
         if self._ended:
             return
-        if self._take(self._parser.receive_data(data, time_ns())):
+        # Builds ask the same again and again: what was read once need not be parsed anew.
+        idle = not self._parser.in_message
+        if idle and (known := self._listeners.known.get(data)) is not None:
+            self._take([known])
+            return
+        messages = self._parser.receive_data(data, time_ns())
+        if idle and len(messages) == 1 and not self._parser.in_message:
+            self._listeners.learn(data, messages[0])
+        if self._take(messages):
             return
         if (why := self._parser.failed) is not None:
             self._ended = True
@@ -150,6 +161,15 @@ class Listeners:
         self.open: set[asyncio.Transport] = set()
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self.known: dict[bytes, HttpRequest | HttpResponse] = {}
+        """Requests by the bytes that they came in."""
+
+    def learn(self, data: bytes, request: HttpRequest | HttpResponse) -> None:
+        """`data` is this request and nothing more."""
+        if len(data) <= _MAX_KNOWN_BYTES and request.content.complete:
+            self.known[data] = request
+            if len(self.known) > _MAX_KNOWN:
+                del self.known[next(iter(self.known))]
 
     def protocol(self, name: str) -> UpstreamProtocol:
         """For a new connection to upstream `name`; "" where the request says which one."""

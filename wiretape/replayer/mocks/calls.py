@@ -88,6 +88,7 @@ class Calls:
         begins = list(_begins(exchanges))
         last = {call.connection: place for place, call in enumerate(begins)}
         known_names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        """Kept once, however many calls bear them."""
         for number, (call, caused) in enumerate(
             zip(begins, recorded_causes(steps, [call.begin for call in begins]), strict=True)
         ):
@@ -97,6 +98,8 @@ class Calls:
                 fault = unseen_end(end, last[call.connection] == number)
             upstream = known_names.setdefault(call.names, call.names)
             self._file(Call(exchanges, number, upstream, caused, fault, end), call)
+        self.only_name = next(iter(known_names))[0] if len(known_names) == 1 else ""
+        """The name of the only upstream there is; "" where there are several."""
 
     def _file(self, call: Call, summary: _Summary) -> None:
         self.all.append(call)

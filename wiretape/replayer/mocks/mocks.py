@@ -33,6 +33,7 @@ from wiretape.replayer.mocks.names import call_text, normal_name
 
 # How many recorded calls are compared in full to find the nearest one.
 _NEAREST_OF = 200
+_MAX_KEYS = 2048
 # How many calls of other exchanges are looked at for that.
 _MOST_LOOKED_AT = 2000
 
@@ -73,6 +74,7 @@ class Mocks:
         self._moved_keys: dict[tuple[str, bytes], int] = {}
         self._came: set[bytes] = set()
         self._kinds: list[bytes] = []
+        self._keys: dict[bytes, bytes] = {}
         self.answered = 0
         # The names under which the build can reach its upstreams: all, until it is known better.
         self.reachable = frozenset(calls.names)
@@ -87,27 +89,44 @@ class Mocks:
             return Answer(b"", True)
         name = self._meant(name, request)
         places = (cause,) if cause is not None else tuple(self._in_flight.places)
-        key = key_of(_translated(request, self._correlation))
+        key = self._key_of(request)
         asked = _Asked(name, request, at_ns, cause, places, place, key)
         call = self._find(asked)
         if isinstance(call, str):
             return self._miss(asked, call)
-        self._came.add(call.key)
         self.answered += 1
-        self._correlation.saw(write_request(call.request), write_request(request))
+        if call.key not in self._came:
+            self._came.add(call.key)
+            self._correlation.saw(write_request(call.request), write_request(request))
         return self._answers.recorded(call, request, at_ns)
+
+    def _key_of(self, request: HttpRequest) -> bytes:
+        """The key with recorded values in the place of live ones; as long as none is known, the
+        same request has the same key."""
+        if self._correlation.live_of:
+            return key_of(_translated(request, self._correlation))
+        written = request.SerializeToString()
+        key = self._keys.get(written)
+        if key is None:
+            key = self._keys[written] = key_of(request)
+            if len(self._keys) > _MAX_KEYS:
+                del self._keys[next(iter(self._keys))]
+        return key
 
     def refuse(self, name: str, reason: str) -> None:
         """Something came that is no HTTP request."""
         self._misses.append(Miss(name, None, self._in_flight.latest, 0, reason))
 
     def _meant(self, name: str, request: HttpRequest) -> str:
-        """The upstream: a listener for an address may stand for several names."""
+        """The upstream: a listener for an address may stand for several names, one without a name
+        for all."""
         authority = normal_name(request.authority.decode("latin-1"), request.scheme)
-        if authority == name or not self._calls.named(authority):
+        if authority == name:
             return name
-        shares = any(name in call.names for call in self._calls.named(authority)[:1])
-        return authority if shares or not name else name
+        named = self._calls.named(authority)
+        if named and (not name or name in named[0].names):
+            return authority
+        return name or self._calls.only_name or authority
 
     # -- which recorded call
 
@@ -213,6 +232,8 @@ class Mocks:
 
     def _miss(self, asked: _Asked, reason: str) -> Answer:
         name, request = asked.name, asked.request
+        if asked.cause is None:
+            asked.place = self._likely_place(asked)
         miss = Miss(name, request, asked.place, asked.at_ns, reason)
         calls = self._calls.named(name)
         miss.nearest, miss.differences = self._nearest(request, asked.at_ns, calls, asked.place)
@@ -226,6 +247,17 @@ class Mocks:
             miss.reason = self._how_often(asked, calls)
         self._misses.append(miss)
         return miss_answer(miss, request)
+
+    def _likely_place(self, asked: _Asked) -> int:
+        """Of several in flight, the one that is still to make such a call, if it is one."""
+        wanted = shape_of(asked.request)
+        places = {
+            place
+            for place in asked.places
+            for call in self._calls.of(place)
+            if not call.used and asked.name in call.names and shape_of(call.request) == wanted
+        }
+        return places.pop() if len(places) == 1 else asked.place
 
     def _how_often(self, asked: _Asked, calls: Sequence[Call]) -> str:
         equal = [
