@@ -33,7 +33,7 @@ from wiretape.replayer.mocks.names import call_text, normal_name
 
 # How many recorded calls are compared in full to find the nearest one.
 _NEAREST_OF = 200
-_MAX_KEYS = 2048
+_MAX_KEYS, _MAX_KEYED_BYTES = 2048, 4096
 # How many calls of other exchanges are looked at for that.
 _MOST_LOOKED_AT = 2000
 
@@ -105,6 +105,8 @@ class Mocks:
         same request has the same key."""
         if self._correlation.live_of:
             return key_of(_translated(request, self._correlation))
+        if len(request.content.data) > _MAX_KEYED_BYTES:
+            return key_of(request)
         written = request.SerializeToString()
         key = self._keys.get(written)
         if key is None:

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple, Self
 
 from wiretape.exchange.content import ContentError, decode_content, field_value
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest, HttpResponse
-from wiretape.replayer.schedule import in_order, places, plan
 from wiretape.replayer.values.firsts import Firsts, Origin
 from wiretape.replayer.values.names import (
     collections_of,
@@ -110,15 +109,15 @@ class Evidence:
     def of(cls, inbound: Iterable[Exchange], calls: Iterable[Exchange] = ()) -> Self:
         """Read the exchanges of a run: those to be driven, and the upstream calls."""
         found = cls()
-        steps = plan([exchange for exchange in inbound if exchange.HasField("http")])
-        made = sorted((call for call in calls if call.HasField("http")), key=in_order)
+        steps = sorted((each for each in inbound if each.HasField("http")), key=_in_order)
+        made = sorted((call for call in calls if call.HasField("http")), key=_in_order)
         of_step: dict[int, list[Exchange]] = {}
-        for call, position in zip(made, places(steps, made), strict=True):
+        for call, position in zip(made, _positions(steps, made), strict=True):
             of_step.setdefault(position, []).append(call)
         for call in of_step.get(-1, ()):
             found._read_call(call, call.http.request.first_byte_at_ns)
-        for step in steps:
-            found._read_inbound(step.exchange, of_step.get(step.position, ()))
+        for position, exchange in enumerate(steps):
+            found._read_inbound(exchange, of_step.get(position, ()))
         found._conclude()
         return found
 
@@ -128,13 +127,13 @@ class Evidence:
         endpoint = _endpoint(http.request)
         sent = First(at_ns, Origin.CLIENT, ended_ns)
         self._read_message(http.request, endpoint, "request", sent)
-        later = [call for call in calls if call.http.request.first_byte_at_ns > ended_ns]
-        for call in calls:
-            if call not in later:
-                self._read_call(call, at_ns)
+        before = [call for call in calls if call.http.request.first_byte_at_ns <= ended_ns]
+        for call in before:
+            self._read_call(call, at_ns)
         made = First(at_ns, Origin.RESPONSE, ended_ns)
         self._read_message(http.response, endpoint, "response", made)
-        for call in later:
+        # Calls come in order, so the rest is what came later.
+        for call in calls[len(before) :]:
             self._read_call(call, at_ns)
 
     def _read_call(self, call: Exchange, at_ns: int) -> None:
@@ -302,6 +301,24 @@ def _holds(holder: Family, family: Family) -> bool:
         if known is None or known.at_ns > first.at_ns or known.origin < Origin.RESPONSE:
             return False
     return True
+
+
+def _in_order(exchange: Exchange) -> tuple[int, str]:
+    return exchange.http.request.first_byte_at_ns, exchange.id
+
+
+def _positions(steps: Sequence[Exchange], calls: Iterable[Exchange]) -> Iterator[int]:
+    """For each call the position of its cause; else of what began last before it, or -1."""
+    position_of = {exchange.id: position for position, exchange in enumerate(steps)}
+    lasting: list[int] = []
+    begun = 0
+    for call in calls:
+        at_ns = call.http.request.first_byte_at_ns
+        while begun < len(steps) and steps[begun].http.request.first_byte_at_ns <= at_ns:
+            lasting.append(begun)
+            begun += 1
+        lasting = [p for p in lasting if steps[p].http.response.last_byte_at_ns >= at_ns]
+        yield position_of.get(call.cause_id, lasting[-1] if lasting else begun - 1)
 
 
 @lru_cache(4096)
