@@ -40,6 +40,8 @@ _LEFT_OUT = frozenset(
     b" x-b3-flags x-b3-parentspanid x-b3-sampled x-b3-spanid x-b3-traceid x-forwarded-for"
     b" x-forwarded-host x-forwarded-proto x-real-ip dnt".split()
 )
+# Made anew for each request by who sends it, and at most handed on.
+_LEFT_OUT_OF_REQUESTS = _LEFT_OUT | {b"x-request-id", b"x-correlation-id", b"request-id"}
 _CONDITIONAL = frozenset([b"if-match", b"if-none-match", b"if-range"])
 _DATED = frozenset([b"if-modified-since", b"if-unmodified-since", b"if-range"])
 _ENTITY_TAG = re.compile(r'"([^"]*)"')
@@ -78,6 +80,7 @@ class Scope(NamedTuple):
     path: str
 
 
+@lru_cache(1 << 12)
 def path_of(target: bytes) -> str:
     """The path of a request target as it stands, absolute-form included."""
     text = target.decode("latin-1")
@@ -120,18 +123,22 @@ def is_text(kind: str, content: bytes) -> bool:
 
 def candidates(message: Message, scope: Scope) -> Iterator[tuple[int, tuple[Candidate, ...]]]:
     """For each part that may carry something, its candidates; whole values before their parts."""
-    if isinstance(message, HttpRequest) and (found := _in_target(message.target, scope)):
-        yield TARGET, found
+    left_out = _LEFT_OUT
+    if isinstance(message, HttpRequest):
+        left_out = _LEFT_OUT_OF_REQUESTS
+        if found := _in_target(message.target, scope):
+            yield TARGET, found
     for number, field in enumerate(message.fields):
         name = field.name.lower()
-        if name not in _LEFT_OUT and (found := _in_field(name, field.value, scope)):
+        if name not in left_out and (found := _in_field(name, field.value, scope)):
             yield number, found
+    if not message.content.data:
+        return
     content = plain_content(message)
     if content is not None and (found := tuple(_in_content(media_type(message), content, scope))):
         yield CONTENT, found
 
 
-@lru_cache(1 << 12)
 def _in_target(target: bytes, scope: Scope) -> tuple[Candidate, ...]:
     text = target.decode("latin-1")
     scheme = _SCHEME.match(text)
@@ -167,9 +174,8 @@ def _in_pairs(text: str, start: int, scope: Scope, sent: bool) -> Iterator[Candi
         value = unquote(raw.replace("+", " "))
         keys = _keys_of_member(name, value, scope)
         if sent and value:
-            if is_short_id(value):
-                keys.append(key("link", scope.session + scope.path, name, value))
             if is_cursor_sent(name):
+                keys.append(key("link", scope.session + scope.path, name, value))
                 keys.append(key("cursor", scope.session + scope.path, "", value))
         elif value:
             keys.append(key("input", scope.session, name, value))
@@ -236,7 +242,7 @@ def _in_text(text: str, start: int = 0) -> Iterator[Candidate]:
 
 def _in_field(name: bytes, raw: bytes, scope: Scope) -> tuple[Candidate, ...]:
     if name == b"cookie":
-        return _in_cookies(raw, scope)
+        return _in_cookies(raw, scope.session)
     if name in _CONDITIONAL or name in _DATED:
         return _in_condition(name, raw, scope)
     return _in_any_field(name, raw)
@@ -273,13 +279,13 @@ def _in_credentials(text: str) -> tuple[Candidate, ...]:
 
 
 @lru_cache(1 << 12)
-def _in_cookies(raw: bytes, scope: Scope) -> tuple[Candidate, ...]:
+def _in_cookies(raw: bytes, session: str) -> tuple[Candidate, ...]:
     found: list[Candidate] = []
     for match in _COOKIE.finditer(raw.decode("latin-1")):
         value = match[2].rstrip()
         start, end = match.start(2), match.start(2) + len(value)
         # A cookie goes back as it came, whatever is written in it (RFC 6265 §5.4).
-        keys = [key("cookie", scope.session, match[1], value)] if value else []
+        keys = [key("cookie", session, match[1], value)] if value else []
         found.append(Candidate(start, end, _whole(value, keys), ("field",), value))
         found += _in_value(value, start, (), ("percent",))
     return tuple(found)

@@ -16,6 +16,7 @@ from wiretape.replayer.carried.tokens import is_whole
 
 # Between the parts of a key; no such character can stand in a header section or a path.
 _MARK = "\0"
+_STORED = tuple(kind + _MARK for kind in ("cookie", "etag", "modified"))
 
 _SHORT_ID = re.compile(r"(?=\D*\d)(?!v\d+(?:\.\d+)*\Z)[A-Za-z0-9][A-Za-z0-9_.:~-]{0,63}")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -112,7 +113,7 @@ def key(kind: str, scope: str, name: str, value: str) -> str:
 
 
 def is_short(key: str) -> bool:
-    """Whether `key` names a short value; such a value is what the last response made it."""
+    """Whether `key` names a short value; a distinctive one is its own key."""
     return _MARK in key
 
 
@@ -120,6 +121,7 @@ def value_of(key: str) -> str:
     return key.rpartition(_MARK)[2]
 
 
-def kind_of(key: str) -> str:
-    """The kind of a short value's key."""
-    return key.partition(_MARK)[0]
+def is_stored(key: str) -> bool:
+    """Whether `key` names what a client keeps until a response replaces it: the last one counts,
+    even where the client brought the value along."""
+    return key.startswith(_STORED)

@@ -8,6 +8,7 @@ from wiretape.exchange.v1.exchange_pb2 import Exchange
 from wiretape.replayer.carried.tokens import is_whole
 
 _COOKIE = re.compile(rb"[^=;\s]+=\"?[^;\"]*")
+_TELLING = frozenset([b"authorization", b"cookie"])
 
 
 class Sessions:
@@ -24,11 +25,10 @@ class Sessions:
 
     def of(self, exchange: Exchange) -> int:
         """The session of an exchange; they come in the order of their requests."""
-        marks = [
-            mark
-            for field in exchange.http.request.fields
-            for mark in _marks(field.name.lower(), field.value)
-        ]
+        marks: list[bytes] = []
+        for field in exchange.http.request.fields:
+            if (name := field.name.lower()) in _TELLING:
+                marks += _marks(name, field.value)
         connection = exchange.connection.id
         session = next((self._known[mark] for mark in marks if mark in self._known), None)
         if session is None:
@@ -56,10 +56,5 @@ def _marks(name: bytes, value: bytes) -> list[bytes]:
     """What tells one client from others."""
     if name == b"authorization":
         return [value]
-    if name == b"cookie":
-        return [
-            pair
-            for pair in _COOKIE.findall(value)
-            if is_whole(pair.partition(b"=")[2].decode("latin-1"))
-        ]
-    return []
+    pairs = _COOKIE.findall(value)
+    return [pair for pair in pairs if is_whole(pair.partition(b"=")[2].decode("latin-1"))]

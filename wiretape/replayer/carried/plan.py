@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from wiretape.replayer.carried.candidates import (
     path_of,
 )
 from wiretape.replayer.carried.expiry import Token
-from wiretape.replayer.carried.families import is_short, kind_of
+from wiretape.replayer.carried.families import is_short, is_stored
 from wiretape.replayer.carried.owners import Sessions
 from wiretape.replayer.carried.places import Place, claims
 from wiretape.replayer.carried.produced import produced
@@ -32,7 +32,8 @@ from wiretape.replayer.carried.rewriting import Parts, Use
 from wiretape.replayer.carried.wanted import Wanted
 from wiretape.replayer.sessions import server_of, spell
 
-# Values that are remembered at a time; those that nobody has used for longest are forgotten.
+# Values that are remembered at a time, and that are looked for at a time: those that nobody has
+# used for longest are forgotten, and requests further on than that are not looked ahead to.
 MOST_VALUES = 500_000
 _MOST_PLACES = 4
 _MOST_TOKENS = 10_000
@@ -42,8 +43,6 @@ _INBOUND, _CALL, _ANSWER, _RESPONSE = range(4)
 
 # A value that was brought in by who sends it, and one that was left with the service that way.
 _BROUGHT, _LEFT = -1, -2
-# The client's store is what the last response made it, even where he brought a value along.
-_STORED = frozenset(["cookie", "etag", "modified"])
 
 
 class Unknown(NamedTuple):
@@ -97,6 +96,22 @@ def read_through(
     return _Reading(inbound, calls, places).plan
 
 
+@dataclass(frozen=True, slots=True)
+class _Order(Sequence[tuple[int, int]]):
+    """Kind and number of every message, in the order of time."""
+
+    rows: array[int]
+    kinds: array[int]
+    numbers: array[int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        row = self.rows[place]
+        return self.kinds[row], self.numbers[row]
+
+
 class _Reading:
     def __init__(
         self, inbound: Sequence[Exchange], calls: Sequence[Exchange], places: Sequence[int]
@@ -115,12 +130,13 @@ class _Reading:
         )  # fmt: skip
         sessions = Sessions()
         self.plan.sessions = array("q", map(sessions.of, inbound))
-        for position, exchange in enumerate(inbound):
-            self._gather(exchange.http.request, self._scope(position))
-        for number, call in enumerate(calls):
-            if call.http.HasField("response"):
-                self._gather(call.http.response, self._scope_of_call(number))
-        for kind, number in self._in_time(places):
+        order = self._in_time(places)
+        ahead = 0
+        for now, (kind, number) in enumerate(order):
+            while ahead < len(order) and len(self._wanted) < MOST_VALUES:
+                self._gather(*order[ahead])
+                ahead += 1
+            ahead = max(ahead, now + 1)
             self._take(kind, number)
 
     def _scope(self, position: int) -> Scope:
@@ -132,9 +148,16 @@ class _Reading:
         upstream = spell(server_of(call))
         return Scope(f"{upstream} ", upstream, path_of(call.http.request.target))
 
-    def _gather(self, message: Message, scope: Scope) -> None:
-        for _, found in candidates(message, scope):
-            self._gather_keys(found)
+    def _gather(self, kind: int, number: int) -> None:
+        """What a message further on carries."""
+        if kind == _INBOUND:
+            found = candidates(self._inbound[number].http.request, self._scope(number))
+        elif kind == _ANSWER and self._calls[number].http.HasField("response"):
+            found = candidates(self._calls[number].http.response, self._scope_of_call(number))
+        else:
+            return
+        for _, part in found:
+            self._gather_keys(part)
 
     def _gather_keys(self, found: Iterable[Candidate]) -> None:
         for candidate in found:
@@ -143,7 +166,7 @@ class _Reading:
             if candidate.inner:
                 self._gather_keys(candidate.inner)
 
-    def _in_time(self, places: Sequence[int]) -> Iterable[tuple[int, int]]:
+    def _in_time(self, places: Sequence[int]) -> _Order:
         """Kind and number of every message, in the order in which a client could know of them."""
         times, order, kinds, numbers = array("q"), array("q"), array("b"), array("q")
 
@@ -159,9 +182,8 @@ class _Reading:
             note(exchange, position, position, _INBOUND, _RESPONSE)
         for number, call in enumerate(self._calls):
             note(call, places[number], number, _CALL, _ANSWER)
-        sorted_ = np.lexsort((np.array(numbers), np.array(kinds), np.array(order), np.array(times)))
-        for row in sorted_:
-            yield kinds[row], numbers[row]
+        rows = np.lexsort((np.array(numbers), np.array(kinds), np.array(order), np.array(times)))
+        return _Order(array("q", rows.tobytes()), kinds, numbers)
 
     def _take(self, kind: int, number: int) -> None:
         plan = self.plan
@@ -236,6 +258,7 @@ class _Reading:
             for key in candidate.keys:
                 if self._table.get(key) != _LEFT:
                     self._remember(key, brought)
+                    self._wanted.settle(key)
         uses.sort()
         # Of what lies within each other the whole is named, unless a part of it was made.
         named: list[Use | Candidate] = list(uses)
@@ -275,6 +298,8 @@ class _Reading:
     def _make(self, message: Message, scope: Scope, event: int) -> Makes:
         found: dict[str, list[Place]] = {}
         for key, place in produced(message, scope, self._wanted):
+            if key not in self._wanted:
+                continue
             places = found.setdefault(key, [])
             if len(places) < _MOST_PLACES and place not in places:
                 places.append(place)
@@ -282,14 +307,12 @@ class _Reading:
         for key, places in found.items():
             known = self._table.get(key)
             made = Made(event, tuple(places))
-            if known is None or (isinstance(known, Made) and is_short(key)):
+            if known is None or (is_stored(key) and not (isinstance(known, int) and known >= 0)):
                 self._remember(key, made)
-            elif isinstance(known, int) and is_short(key):
-                if known >= 0:
-                    self._filled_by[known] = event
-                    makes.append((known, made.places))
-                elif kind_of(key) in _STORED:
-                    self._remember(key, made)
+                self._wanted.settle(key)
+            elif isinstance(known, int) and is_stored(key):
+                self._filled_by[known] = event
+                makes.append((known, made.places))
         return self._share(tuple(makes)) if makes else ()
 
     def _remember(self, key: str, what: int | Made) -> None:

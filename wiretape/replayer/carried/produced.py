@@ -70,6 +70,8 @@ def produced(message: Message, scope: Scope, wanted: Wanted) -> Iterator[Found]:
             yield from _in_leaf(InField(name, nth), (), value, scope, wanted, True)
     yield from _in_cookies(fields.get("set-cookie", ()), scope, wanted)
     yield from _in_validators(fields, scope)
+    if not wanted:
+        return
     for name, values in fields.items():
         if name in _LEFT_OUT or name in _URL_FIELDS:
             continue
@@ -181,10 +183,11 @@ def _in_url(
         for name, value in parameters(url, fragment):
             nth = met[name, fragment] = met.get((name, fragment), -1) + 1
             inside = (*steps, Parameter(name, nth, fragment))
-            if not fragment and wanted.short(value) and is_short_id(value):
+            if not fragment and wanted.short(value):
                 scoped = scope.session + (path if url[:1] != "?" else scope.path)
                 yield key("link", scoped, name, value), Place(root, inside)
-                if stem := stem_of(name):
+                stem = stem_of(name)
+                if stem and is_short_id(value):
                     yield key("id", scope.space, stem, value), Place(root, inside)
             yield from _in_part(root, inside, value, wanted)
 

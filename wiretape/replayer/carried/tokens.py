@@ -56,6 +56,8 @@ def is_distinctive(word: str) -> bool:
 @lru_cache(1 << 14)
 def spans(text: str) -> tuple[Span, ...]:
     """Where distinctive values lie in `text`: whole runs before the words and pieces in them."""
+    if _UUID.fullmatch(text):
+        return ((0, len(text)),)
     if _WORD.search(text) is None:
         return ()
     found: dict[Span, None] = {}
@@ -81,6 +83,8 @@ def is_whole(text: str) -> bool:
     """Whether a whole value, of any characters, is distinctive: a token, base64, a time."""
     if not 11 <= len(text) <= MAX_VALUE:
         return False
+    if _UUID.fullmatch(text):
+        return True
     if _TIME.fullmatch(text) or _FRACTION.fullmatch(text):
         return True
     if _BASE64.fullmatch(text) and not text.isdigit():
@@ -92,7 +96,9 @@ def is_whole(text: str) -> bool:
 @lru_cache(1 << 14)
 def from_base64(text: str) -> str | None:
     """The printable text that is written in base64 or base64url; None where it is neither."""
-    if len(text) > MAX_VALUE or _BASE64_TEXT.fullmatch(text) is None:
+    if len(text) > MAX_VALUE or _UUID.fullmatch(text) or _HEX.fullmatch(text):
+        return None
+    if _BASE64_TEXT.fullmatch(text) is None:
         return None
     bare = text.rstrip("=").translate(_TO_STANDARD)
     if len(bare) % 4 == 1:
