@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from wiretape.exchange.recording import RecordingWriter
-from wiretape.exchange.v1.exchange_pb2 import Content, Exchange, Field, HttpRequest, HttpResponse
+from wiretape.exchange.records import CONNECTION_ENDS
+from wiretape.exchange.v1.exchange_pb2 import (
+    ConnectionEnd,
+    Content,
+    Exchange,
+    Field,
+    HttpRequest,
+    HttpResponse,
+)
 
 TARGET = ("--target", "http://127.0.0.1:{port}")
 UPSTREAM_ENV = ("--env", "UPSTREAM_URL=http://{mock:prices.internal}")
@@ -112,10 +120,22 @@ class Tape:
             made.http.response.last_byte_at_ns = next(self._now)
         self.exchanges.append(made)
 
-    def write(self, path: Path) -> Path:
+    def ends(self, how: ConnectionEnd.How = ConnectionEnd.CLOSED) -> dict[str, ConnectionEnd]:
+        """How each connection ended: as `how`, a ms after its last byte."""
+        found: dict[str, ConnectionEnd] = {}
+        for exchange in self.exchanges:
+            http, name = exchange.http, exchange.connection.id
+            last_ns = max(http.request.last_byte_at_ns, http.response.last_byte_at_ns)
+            known = found.setdefault(name, ConnectionEnd(id=name, how=how))
+            known.closed_at_ns = max(known.closed_at_ns, last_ns + MS)
+        return found
+
+    def write(self, path: Path, how: ConnectionEnd.How = ConnectionEnd.CLOSED) -> Path:
         with RecordingWriter(path) as writer:
             for exchange in self.exchanges:
                 writer.write(exchange)
+            ends = [end.SerializeToString() for end in self.ends(how).values()]
+            writer.write_records([(0, CONNECTION_ENDS, (end,), len(end), 0) for end in ends])
         return path
 
 

@@ -1,13 +1,23 @@
 """Which recorded answer a call gets, and what is said of calls that get none."""
 
 import json
+from collections.abc import Iterable
 
 import pytest
-from tapes import Tape, request_of, response_of
+from tapes import BEGIN_NS, MS, Tape, request_of, response_of
 
-from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest, HttpResponse
+from wiretape.exchange.v1.exchange_pb2 import ConnectionEnd, Exchange, HttpRequest, HttpResponse
+from wiretape.replayer.caused import InFlight, Interval, marks
 from wiretape.replayer.correlate import Correlation
-from wiretape.replayer.mocks import Answer, Mocks, normal_name, upstream_names
+from wiretape.replayer.mocks import (
+    Answer,
+    Answers,
+    Calls,
+    Mocks,
+    UpstreamFinding,
+    normal_name,
+    upstream_names,
+)
 from wiretape.replayer.placeholders import expander
 
 UP, ADDRESS = "prices.internal:80", "10.0.0.3:80"
@@ -15,23 +25,68 @@ HOST = {"Host": "prices.internal"}
 U1, U2 = "9d18e059-ea22-4a34-b185-206b1ed9eef8", "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
 L1, L2 = "0f72aa6c-cb16-4e13-b979-28ef0b973b73", "c56a4180-65aa-42ec-a945-5fd21dec0538"
 NOW = 1_800_000_000 * 10**9
+Pair = tuple[HttpRequest, HttpResponse | None]
 
 
-def get(target: str) -> HttpRequest:
-    return request_of("GET", target, fields=HOST)
+def get(target: str, **fields: str) -> HttpRequest:
+    return request_of("GET", target, fields={**HOST, **fields})
 
 
-def post(target: str, value: object) -> HttpRequest:
+def post(target: str, value: object, **fields: str) -> HttpRequest:
     content = json.dumps(value).encode()
-    return request_of("POST", target, content, {**HOST, "Content-Type": "application/json"})
+    return request_of(
+        "POST", target, content, {**HOST, "Content-Type": "application/json", **fields}
+    )
 
 
-def mocks_of(
-    *pairs: tuple[HttpRequest, HttpResponse | None], places: list[int] | None = None
-) -> Mocks:
-    tape = Tape()
-    calls = [tape.outbound(request, response) for request, response in pairs]
-    return Mocks(calls, places or [0] * len(calls), Correlation())
+class Service:
+    """Exchanges with the calls that each made, then live calls while they are in flight."""
+
+    def __init__(self, *exchanges: Iterable[Pair], how: ConnectionEnd.How = ConnectionEnd.CLOSED):
+        self.tape = Tape()
+        self.inbound = [
+            self.tape.inbound(request_of("GET", f"/{number}"), response_of(200), *calls)
+            for number, calls in enumerate(exchanges)
+        ]
+        self.how = how
+        self.in_flight = InFlight()
+
+    def outside(self, request: HttpRequest, response: HttpResponse) -> None:
+        """A call of no exchange, long after the last."""
+        made = self.tape.outbound(request, response)
+        shift_ns = 10**9 * (1 + made.http.request.first_byte_at_ns - BEGIN_NS)
+        made.http.request.first_byte_at_ns += shift_ns
+        made.http.response.last_byte_at_ns += shift_ns
+
+    def mocks(self, shift: bool = False, pace: float = 0) -> Mocks:
+        outbound = [e for e in self.tape.exchanges if e.connection.id == "u1"]
+        steps = [
+            Interval(
+                e.id,
+                e.http.request.first_byte_at_ns,
+                e.http.response.last_byte_at_ns,
+                list(marks(e.http.request)),
+            )
+            for e in self.inbound
+        ]
+        correlation = Correlation()
+        outbound.sort(key=lambda e: e.http.request.first_byte_at_ns)
+        calls = Calls(outbound, steps, self.tape.ends(self.how))
+        answers = Answers(correlation, shift, pace)
+        return Mocks(calls, correlation, self.in_flight, answers, self.inbound)
+
+    def drive(self, position: int) -> None:
+        """Only this one is in flight."""
+        for place in tuple(self.in_flight.places):
+            self.in_flight.end(place)
+        self.in_flight.begin(position, marks(self.inbound[position].http.request))
+
+
+def mocks_of(*pairs: Pair) -> Mocks:
+    """All in one exchange, which is in flight."""
+    service = Service(pairs)
+    service.drive(0)
+    return service.mocks()
 
 
 def status(answer: Answer) -> int:
@@ -42,8 +97,12 @@ def content(answer: Answer) -> bytes:
     return answer.wire.partition(b"\r\n\r\n")[2]
 
 
-def ask(mocks: Mocks, request: HttpRequest, place: int = 0, name: str = UP) -> Answer:
-    return mocks.answer(name, request, place, NOW)
+def ask(mocks: Mocks, request: HttpRequest, name: str = UP) -> Answer:
+    return mocks.answer(name, request, NOW)
+
+
+def told(findings: list[UpstreamFinding]) -> list[tuple[str, str, int]]:
+    return [(finding.kind, finding.call, finding.place) for finding in findings]
 
 
 def test_repeats_are_answered_in_recorded_order_and_no_more_often() -> None:
@@ -54,10 +113,127 @@ def test_repeats_are_answered_in_recorded_order_and_no_more_often() -> None:
     assert (finding.kind, finding.reason) == ("extra", "it was recorded 2 times, not more often")
 
 
-def test_what_was_recorded_in_the_same_place_comes_first() -> None:
-    pairs = [(get("/a"), response_of(200, text)) for text in (b"1", b"2", b"3")]
-    mocks = mocks_of(*pairs, places=[0, 1, 1])
-    assert [content(ask(mocks, get("/a"), place)) for place in (1, 1, 1)] == [b"2", b"3", b"1"]
+def answer_of(text: bytes) -> HttpResponse:
+    return response_of(200, text)
+
+
+def test_a_call_is_answered_as_its_exchange_was() -> None:
+    service = Service(
+        [(get("/a"), answer_of(b"1"))],
+        [(get("/a"), answer_of(b"2")), (get("/a"), answer_of(b"3"))],
+    )
+    mocks = service.mocks()
+    service.drive(1)
+    assert [content(ask(mocks, get("/a"))) for _ in range(2)] == [b"2", b"3"]
+    assert status(ask(mocks, get("/a"))) == 599, "the first belongs to another exchange"
+    assert told(mocks.findings([0, 1])) == [("missing", "GET /a", 0), ("extra", "GET /a", 1)]
+
+
+def test_a_trace_field_tells_the_exchange() -> None:
+    one, two = (get("/a", **{"x-request-id": value}) for value in ("one", "two"))
+    service = Service([(one, answer_of(b"1"))], [(two, answer_of(b"2"))])
+    for exchange, value in zip(service.inbound, (b"one", b"two"), strict=True):
+        exchange.http.request.fields.add(name=b"X-Request-ID", value=value)
+    mocks = service.mocks()
+    for position in (0, 1):
+        service.in_flight.begin(position, marks(service.inbound[position].http.request))
+    assert [content(ask(mocks, call)) for call in (two, one)] == [b"2", b"1"]
+
+
+def test_several_that_could_be_meant() -> None:
+    for second, expected in ((b"1", 200), (b"2", 599)):
+        service = Service([(get("/a"), answer_of(b"1"))], [(get("/a"), answer_of(second))])
+        mocks = service.mocks()
+        for position in (0, 1):
+            service.in_flight.begin(position, ())
+        assert status(ask(mocks, get("/a"))) == expected
+        assert mocks.clash(0, 1) == (expected == 599)
+    (finding,) = [f for f in mocks.findings([]) if f.kind == "extra"]
+    assert finding.reason == "several exchanges in flight recorded it, with different answers"
+
+
+def test_a_constant_answer_to_a_safe_call_is_given_anywhere() -> None:
+    service = Service([(get("/keys"), answer_of(b"k"))], [], [])
+    mocks = service.mocks()
+    service.drive(1)
+    assert content(ask(mocks, get("/keys"))) == b"k"
+    assert [(m.call, m.recorded_place, m.place) for m in mocks.moved] == [("GET /keys", 0, 1)]
+    assert not mocks.findings([0, 1, 2]), "the moved one stands for the recorded one"
+    service.drive(0)
+    assert content(ask(mocks, get("/keys"))) == b"k"
+    assert status(ask(mocks, get("/keys"))) == 599, "it was not asked twice there"
+    assert told(mocks.findings([0, 1, 2])) == [("extra", "GET /keys", 0)]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_not_moved(method: str) -> None:
+    call = get("/a") if method == "GET" else post("/a", {})
+    second = answer_of(b"2") if method == "GET" else answer_of(b"1")
+    service = Service([(call, answer_of(b"1"))], [], [(call, second)])
+    mocks = service.mocks()
+    service.drive(1)
+    assert status(ask(mocks, call)) == 599
+    assert [kind for kind, _, _ in told(mocks.findings([0, 1, 2]))] == [
+        "missing",
+        "extra",
+        "missing",
+    ]
+
+
+def test_a_safe_call_that_never_came_is_missing() -> None:
+    service = Service([(get("/a"), answer_of(b"1"))], [(get("/a"), answer_of(b"1"))])
+    mocks = service.mocks()
+    assert told(mocks.findings([0, 1])) == [("missing", "GET /a", 0), ("missing", "GET /a", 1)]
+    service.drive(0)
+    ask(mocks, get("/a"))
+    assert told(mocks.findings([0, 1])) == [("missing", "GET /a", 1)]
+
+
+def test_a_call_that_the_service_cached_when_recorded_may_be_cached_longer() -> None:
+    keys = [(get("/keys"), answer_of(b"k"))]
+    service = Service(keys, [], keys)
+    for exchange in service.inbound:
+        exchange.http.request.target = b"/same"
+    mocks = service.mocks()
+    assert len(mocks.findings([0, 1, 2])) == 2, "it has to come at all"
+    service.drive(0)
+    ask(mocks, get("/keys"))
+    assert not mocks.findings([0, 1, 2])
+
+
+def test_what_was_recorded_outside_of_any_exchange_may_come_any_number_of_times() -> None:
+    service = Service([], [])
+    service.outside(get("/poll"), answer_of(b"1"))
+    service.outside(get("/poll"), answer_of(b"2"))
+    mocks = service.mocks()
+    assert not mocks.findings([0, 1])
+    assert content(ask(mocks, get("/poll"))) == b"1", "before all exchanges"
+    service.drive(1)
+    assert [content(ask(mocks, get("/poll"))) for _ in range(3)] == [b"1", b"2", b"2"]
+    assert not mocks.findings([0, 1])
+    assert not mocks.moved
+
+
+def test_a_call_at_start_up_that_was_not_recorded() -> None:
+    mocks = Service([(post("/a", {}), answer_of(b"1"))]).mocks()
+    assert status(ask(mocks, get("/config"))) == 599
+    (finding,) = mocks.findings([])
+    assert finding.place == -1
+    assert "start-up" in finding.reason
+
+
+def test_a_call_that_came_after_its_response_may_come_during_another() -> None:
+    service = Service([], [])
+    service.tape.outbound(post("/events", {"n": 1}), answer_of(b"ok"))
+    late = service.tape.exchanges[-1]
+    late.cause_id = service.inbound[0].id
+    mocks = service.mocks()
+    service.drive(0)
+    assert [call.request.target for call in mocks.waiting(0)] == [b"/events"]
+    service.drive(1)
+    assert content(ask(mocks, post("/events", {"n": 1}))) == b"ok"
+    assert not mocks.findings([0, 1])
+    assert status(ask(mocks, post("/events", {"n": 1}))) == 599
 
 
 def test_an_upstream_is_known_by_name_and_address() -> None:
@@ -65,6 +241,25 @@ def test_an_upstream_is_known_by_name_and_address() -> None:
     assert mocks.names == [ADDRESS, UP]
     assert content(ask(mocks, get("/a"), name=ADDRESS)) == b"1"
     assert content(ask(mocks, get("/a"))) == b"2", "both names share what was used"
+
+
+def test_one_address_may_have_several_names() -> None:
+    service = Service(
+        [
+            (get("/a"), answer_of(b"1")),
+            (request_of("GET", "/a", fields={"Host": "other.internal"}), answer_of(b"2")),
+        ]
+    )
+    service.drive(0)
+    mocks = service.mocks()
+    other = request_of("GET", "/a", fields={"Host": "other.internal"})
+    assert content(ask(mocks, other, name=ADDRESS)) == b"2"
+    assert status(ask(mocks, other, name=ADDRESS)) == 599
+
+
+def test_the_request_says_which_upstream_where_the_listener_does_not() -> None:
+    mocks = mocks_of((get("/a"), answer_of(b"1")))
+    assert content(ask(mocks, get("/a"), name="")) == b"1"
 
 
 def test_a_fresh_value_in_a_call_binds_it() -> None:
@@ -106,12 +301,8 @@ def test_an_upstream_that_was_never_asked() -> None:
 
 
 def test_calls_are_expected_only_of_what_was_driven() -> None:
-    mocks = mocks_of(
-        (get("/start"), response_of(200)),
-        (get("/a"), response_of(200)),
-        (get("/b"), response_of(200)),
-        places=[-1, 0, 1],
-    )
+    service = Service([(get("/a"), response_of(200))], [(get("/b"), response_of(200))])
+    mocks = service.mocks()
     assert [call.request.target for call in mocks.missing([0])] == [b"/a"]
     assert [f.call for f in mocks.findings([0])] == ["GET /a"]
     assert [f.call for f in mocks.findings([0, 1])] == ["GET /a", "GET /b"]
@@ -144,18 +335,45 @@ def test_when_the_connection_ends(
 def test_faults_of_the_upstream_are_repeated() -> None:
     torn = response_of(200, b"all of it")
     torn.content.data, torn.content.complete = b"all", False
-    mocks = mocks_of((get("/reset"), None), (get("/torn"), torn))
-    assert ask(mocks, get("/reset")) == Answer(b"", True)
-    answer = ask(mocks, get("/torn"))
-    assert (content(answer), answer.close) == (b"all", True)
-    assert not mocks.findings([0])
+    for how, reset in ((ConnectionEnd.CLOSED, False), (ConnectionEnd.RESET, True)):
+        for response, expected in ((None, b""), (torn, b"all")):
+            service = Service([(get("/a"), response)], how=how)
+            service.drive(0)
+            mocks = service.mocks()
+            answer = ask(mocks, get("/a"))
+            assert content(answer) == expected
+            assert (answer.close, answer.reset, answer.hold_ns) == (True, reset, 0)
+            assert not mocks.findings([0])
+
+
+def test_an_upstream_that_let_the_service_wait_does_so_again() -> None:
+    service = Service([(get("/a"), None)])
+    ends = service.tape.ends()
+    ends["u1"].closed_at_ns += 5 * 10**9
+    service.tape.ends = lambda how: ends  # type: ignore[method-assign]
+    service.drive(0)
+    assert 6 * 10**9 <= ask(service.mocks(), get("/a")).hold_ns < 7 * 10**9
+
+
+def test_what_the_recording_did_not_see_is_no_fault() -> None:
+    mocks = Service([(get("/a"), None)], how=ConnectionEnd.OPEN).mocks()
+    ((_, reason),) = mocks.unfit([0])
+    assert reason == "its response was not recorded: its connection was not seen to its end"
+    assert not mocks.unfit([])
+
+
+@pytest.mark.parametrize(("pace", "wait_ns"), [(0, 0), (1, MS), (2.5, int(2.5 * MS))])
+def test_answers_take_their_time(pace: float, wait_ns: int) -> None:
+    service = Service([(get("/a"), answer_of(b"1"))])
+    service.drive(0)
+    assert ask(service.mocks(pace=pace), get("/a")).wait_ns == wait_ns
 
 
 def test_a_call_with_gaps_cannot_be_answered() -> None:
     response = response_of(200, b"abc")
     response.content.gaps.add(offset=1, length=1)
     mocks = mocks_of((get("/a"), response))
-    ((call, reason),) = mocks.unfit()
+    ((call, reason),) = mocks.unfit([0])
     assert call.request.target == b"/a"
     assert reason == "its response's content lacks 1 bytes at 1"
     assert status(ask(mocks, get("/a"))) == 599
@@ -166,7 +384,7 @@ def test_what_is_no_whole_request() -> None:
     torn = post("/a", {"n": 1})
     torn.content.complete = False
     assert ask(mocks, torn) == Answer(b"", True)
-    mocks.refuse(UP, "what came is not HTTP/1: tls", 0)
+    mocks.refuse(UP, "what came is not HTTP/1: tls")
     reasons = [f.reason for f in mocks.findings([])]
     assert reasons == [
         "POST /a: the request ended after 8 bytes of content",

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from tapes import replay_command
 
+from wiretape.replayer.causes import causes_of
 from wiretape.replayer.compare import Difference
 from wiretape.replayer.mocks import UpstreamFinding
 from wiretape.replayer.report import json_report, junit_report, text_report
@@ -79,7 +80,7 @@ def test_one_cause_for_one_place_of_one_endpoint() -> None:
     verdict.results[2].target = f"/orders/{token}?x=1"
     other = Difference("json", "$.items[7].total", "1", "2", "another integer")
     verdict.results[2].differences = [other]
-    (cause,) = verdict.causes()
+    (cause,) = causes_of(verdict)
     assert cause.positions == (0, 2)
     assert "exchange 1 of 3 and 1 more like it" in text_report(verdict)
 
@@ -88,7 +89,7 @@ def test_what_follows_from_a_miss_is_folded_into_it() -> None:
     verdict = verdict_of(State.DIFFERS, State.DIFFERS)
     verdict.results[0].differences = [STATUS]
     verdict.upstream = [CHANGED]
-    first, second = verdict.causes()
+    first, second = causes_of(verdict)
     assert first.consequences == (0,)
     assert second.positions == (1,)
     text = text_report(verdict)

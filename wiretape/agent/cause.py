@@ -18,11 +18,12 @@ from typing import Protocol
 
 from wiretape.agent.packets import I64
 from wiretape.agent.plain import Head
-from wiretape.agent.trace import TRACES, Mark, trace_marks
+from wiretape.agent.trace import trace_marks
 from wiretape.exchange import encode
 from wiretape.exchange.encode import Answered
 from wiretape.exchange.http1 import Message
 from wiretape.exchange.records import Record
+from wiretape.exchange.trace import TRACES, Mark
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
 MAX_LATE = 1024

@@ -16,9 +16,14 @@ import typer
 from wiretape import __version__
 from wiretape.replayer.config import (
     Config,
+    MockConfig,
+    parse_choice,
     parse_duration_ns,
     parse_env,
+    parse_listen,
+    parse_mock_timing,
     parse_service,
+    parse_speed,
 )
 from wiretape.replayer.errors import ReplayError, UsageError
 
@@ -113,6 +118,53 @@ def run(
     max_failures: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Stop after N exchanges that differ.")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID|PATTERN",
+            help="Replay these exchanges and what they depend on: by the beginning of an id, or"
+            " by path or 'METHOD path', * for anything. Repeatable.",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="How many exchanges may be in flight at once."),
+    ] = 1,
+    speed: Annotated[
+        str,
+        typer.Option(
+            metavar="X|max", help="Keep the recorded times between requests, X times as fast."
+        ),
+    ] = "max",
+    mock_timing: Annotated[
+        str,
+        typer.Option(
+            metavar="none|recorded|Nx",
+            help="How long mocks take to answer: not at all, as recorded, or N times as long.",
+        ),
+    ] = "none",
+    mock_time: Annotated[
+        str,
+        typer.Option(
+            metavar="shift|recorded",
+            help="Absolute times in mocks' answers: moved to today, or as recorded.",
+        ),
+    ] = "shift",
+    on_miss: Annotated[
+        str,
+        typer.Option(
+            metavar="fail|passthrough",
+            help="What the recording cannot answer fails, or is asked of the real upstream.",
+        ),
+    ] = "fail",
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EXPR",
+            help="Fail where it holds, such as 'latency.p95 > 200ms' or"
+            " 'requests.failed > 0 at GET /orders/*'. Repeatable.",
+        ),
+    ] = None,
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write JUnit XML, a case per exchange.")
     ] = None,
@@ -121,6 +173,8 @@ def run(
     ] = None,
 ) -> None:
     """Replay a recording against a build and judge its answers and its upstream calls."""
+    from wiretape.replayer.conditions import parse_fail_if
+
     words = tuple(command or ())
     try:
         _check_usage(words, target, env, mock)
@@ -134,6 +188,13 @@ def run(
             ready_timeout_ns=parse_duration_ns(ready_timeout, "--ready-timeout"),
             timeout_ns=parse_duration_ns(timeout, "--timeout"),
             max_failures=max_failures,
+            only=tuple(only or ()),
+            concurrency=concurrency,
+            speed=parse_speed(speed),
+            mock_timing=parse_mock_timing(mock_timing),
+            mock_time_shifts=parse_choice(mock_time, "--mock-time", "recorded", "shift"),
+            pass_on=parse_choice(on_miss, "--on-miss", "fail", "passthrough"),
+            fail_if=tuple(map(parse_fail_if, fail_if or ())),
             junit=_writable(junit, "--junit"),
             json=_writable(json, "--json"),
             command=words,
@@ -145,6 +206,63 @@ def run(
     except KeyboardInterrupt:
         _complain("interrupted before anything was replayed")
         code = 130
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Example: replay mock rec.mcap --listen 127.0.0.1:9000")
+def mock(
+    recording: Annotated[
+        Path, typer.Argument(metavar="REC", help="A recording: an .mcap file or a directory.")
+    ],
+    service: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST]:PORT", help="Which recorded endpoint is the service, where unclear."
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Answer for all upstreams here; the Host field says which one is meant."
+            " Default: a port of 127.0.0.1 for each.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        str, typer.Option(metavar="TIME", help="Time for what is passed on.")
+    ] = "30s",
+    mock_timing: Annotated[
+        str, typer.Option(metavar="none|recorded|Nx", help="As for replay run.")
+    ] = "none",
+    mock_time: Annotated[
+        str, typer.Option(metavar="shift|recorded", help="As for replay run.")
+    ] = "shift",
+    on_miss: Annotated[
+        str, typer.Option(metavar="fail|passthrough", help="As for replay run.")
+    ] = "fail",
+) -> None:
+    """Stand for the recorded upstreams, until stopped (SIGINT, SIGTERM).
+
+    Exits 0 where every call was answered from the recording, else 3.
+    """
+    try:
+        config = MockConfig(
+            recording=recording,
+            service=parse_service(service) if service is not None else None,
+            listen=parse_listen(listen) if listen is not None else None,
+            timeout_ns=parse_duration_ns(timeout, "--timeout"),
+            mock_timing=parse_mock_timing(mock_timing),
+            mock_time_shifts=parse_choice(mock_time, "--mock-time", "recorded", "shift"),
+            pass_on=parse_choice(on_miss, "--on-miss", "fail", "passthrough"),
+        )
+        from wiretape.replayer.standing_in import stand_in
+
+        code = stand_in(config, lambda line: print(line, flush=True))
+    except ReplayError as error:
+        _complain(str(error))
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 0
     raise typer.Exit(code)
 
 

@@ -5,15 +5,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wiretape.exchange import endpoints, quantities
 from wiretape.exchange.endpoints import ServiceEndpoint
 from wiretape.replayer.errors import UsageError
 
+if TYPE_CHECKING:
+    from wiretape.replayer.conditions import FailIf
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One run. `target`, `ready`, `env` and `command` may hold {port} and {mock:host:port}."""
+    """One run. `target`, `ready`, `env` and `command` may hold {port} and {mock:host:port}.
+
+    `speed` divides the recorded time between requests, 0 for no waiting at all; `mock_timing` is
+    what part of the recorded time an upstream's answer takes. `pass_on`: what the recording cannot
+    answer is asked of the upstream itself.
+    """
 
     recording: Path
     target: str
@@ -24,9 +33,29 @@ class Config:
     ready_timeout_ns: int
     timeout_ns: int
     max_failures: int | None
+    only: tuple[str, ...]
+    concurrency: int
+    speed: float
+    mock_timing: float
+    mock_time_shifts: bool
+    pass_on: bool
+    fail_if: tuple[FailIf, ...]
     junit: Path | None
     json: Path | None
     command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MockConfig:
+    """The options of `replay mock`. `listen`: one place for all upstreams."""
+
+    recording: Path
+    service: ServiceEndpoint | None
+    listen: tuple[str, int] | None
+    timeout_ns: int
+    mock_timing: float
+    mock_time_shifts: bool
+    pass_on: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +79,39 @@ def parse_duration_ns(text: str, option: str) -> int:
         return quantities.parse_duration_ns(text)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from None
+
+
+def parse_speed(text: str) -> float:
+    """`2`, `2x` or `0.5x`: so many times as fast as recorded; 0 for `max`."""
+    return 0.0 if text == "max" else _parse_times(text, "--speed", "max")
+
+
+def parse_mock_timing(text: str) -> float:
+    """What part of the recorded time answers take: 0 for `none`, 1 for `recorded`, N for `Nx`."""
+    known = {"none": 0.0, "recorded": 1.0}
+    return known[text] if text in known else _parse_times(text, "--mock-timing", "none, recorded")
+
+
+def _parse_times(text: str, option: str, words: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)x?", text)
+    if match is None or not float(match[1]):
+        raise UsageError(f"{option}: '{text}' is neither {words} nor a number such as 2x or 0.5x")
+    return float(match[1])
+
+
+def parse_choice(text: str, option: str, no: str, yes: str) -> bool:
+    """Which of two words was given."""
+    if text not in (no, yes):
+        raise UsageError(f"{option}: '{text}' is neither {yes} nor {no}")
+    return text == yes
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """`HOST:PORT`; an IPv6 address in brackets."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise UsageError(f"--listen: '{text}' is not HOST:PORT")
+    return host.strip("[]"), parse_port(port, "--listen")
 
 
 def parse_port(text: str, option: str) -> int:

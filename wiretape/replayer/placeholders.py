@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from wiretape.replayer.config import Config
+from wiretape.replayer.config import Config, Target, parse_port, parse_target
 from wiretape.replayer.errors import UsageError
-from wiretape.replayer.mocks import normal_name
+from wiretape.replayer.mocks.names import normal_name
 
 _PLACEHOLDER = re.compile(r"\{(?:port|mock:([^{}]*))\}")
 _MISSPELT = re.compile(r"\{(?:mock|port)[^{}\"]{0,80}\}", re.IGNORECASE)
@@ -47,3 +47,16 @@ def expander(port: int, mock_ports: dict[str, int]) -> Callable[[str], str]:
         return f"127.0.0.1:{mock_ports[name]}"
 
     return lambda text: _PLACEHOLDER.sub(one, text)
+
+
+def addresses(config: Config, expand: Callable[[str], str]) -> tuple[Target, Target, str | None]:
+    """The target, where its readiness is asked, and the path to GET there if any."""
+    target, path = parse_target(expand(config.target))
+    if path != "/":
+        raise UsageError(f"--target: '{config.target}': paths come from the recording")
+    if config.ready is None:
+        return target, target, None
+    ready = expand(config.ready)
+    if ready.isdigit():
+        return target, Target(target.host, parse_port(ready, "--ready")), None
+    return target, *parse_target(ready, "--ready")

@@ -1,58 +1,131 @@
-"""In which order the recorded requests are driven, and to which each upstream call belongs."""
+"""In which order the recorded requests are driven, and which of them wait for which."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from wiretape.exchange.v1.exchange_pb2 import Exchange
+from wiretape.replayer.caused import Interval, marks
 from wiretape.replayer.sessions import inbound_fault
 
-# The place of upstream calls that came before the first inbound exchange.
-START_UP = -1
+# How far ahead of what was judged requests are begun, times the concurrency.
+_LOOK_AHEAD = 16
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
     """One inbound exchange in its place; `fault` says why it cannot be driven and judged."""
 
-    position: int
-    exchange: Exchange
-    fault: str | None
-    last_on_connection: bool
+    __slots__ = ("_exchanges", "fault", "last_on_connection", "position")
 
+    def __init__(
+        self, exchanges: Sequence[Exchange], position: int, fault: str | None, last: bool
+    ) -> None:
+        self._exchanges = exchanges
+        self.position = position
+        self.fault = fault
+        self.last_on_connection = last
 
-def in_order(exchange: Exchange) -> tuple[int, str]:
-    """Sort key: when the request began (ns since the epoch), then the id."""
-    return exchange.http.request.first_byte_at_ns, exchange.id
+    @property
+    def exchange(self) -> Exchange:
+        return self._exchanges[self.position]
 
 
 def plan(inbound: Sequence[Exchange]) -> list[Step]:
-    """The steps of a run, in recorded order; a connection is kept until its last exchange."""
-    ordered = sorted(inbound, key=in_order)
-    last = {exchange.connection.id: place for place, exchange in enumerate(ordered)}
+    """The steps of a run, which come in recorded order; a connection is kept until
+    its last exchange."""
+    last = {exchange.connection.id: place for place, exchange in enumerate(inbound)}
     return [
-        Step(place, exchange, inbound_fault(exchange), last[exchange.connection.id] == place)
-        for place, exchange in enumerate(ordered)
+        Step(inbound, place, inbound_fault(exchange), last[exchange.connection.id] == place)
+        for place, exchange in enumerate(inbound)
     ]
 
 
-def places(steps: Sequence[Step], calls: Sequence[Exchange]) -> list[int]:
-    """For each of `calls`, sorted by `in_order`, the position of the step that it belongs to.
+def intervals(inbound: Iterable[Exchange]) -> Iterator[Interval]:
+    """When each exchange took place; one without a response ends where its request did."""
+    for exchange in inbound:
+        request, response = exchange.http.request, exchange.http.response
+        ended_ns = response.last_byte_at_ns or request.last_byte_at_ns
+        yield Interval(exchange.id, request.first_byte_at_ns, ended_ns, tuple(marks(request)))
 
-    That is its recorded cause; else the one step in flight when it began; else the step that began
-    last before it, or START_UP.
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """What an exchange has to do with others: its session, its path, whether it changes anything,
+    when it took place, and which exchanges made what its request carries."""
+
+    session: int
+    path: str
+    changes: bool
+    begin_ns: int
+    end_ns: int
+    needs: Collection[int] = ()
+
+    def must_follow(self, position: int, earlier: Touch) -> bool:
+        """Whether it waits for `earlier`, the one at `position`.
+
+        It does within a session, where it carries what that one made, and where one of both may
+        change what the other one gets to see, unless they took place at the same time.
+        """
+        if self.session == earlier.session or position in self.needs:
+            return True
+        if not (self.changes or earlier.changes) or earlier.end_ns > self.begin_ns:
+            return False
+        return is_within(self.path, earlier.path) or is_within(earlier.path, self.path)
+
+
+def is_within(path: str, other: str) -> bool:
+    """Whether `path` is `other`, or lies below it."""
+    return path == other or path.startswith(f"{other}/")
+
+
+class Order:
+    """Hands out positions so that nothing overtakes what it must follow.
+
+    `follows(later, earlier)` tells of two positions; those it holds for keep their order.
     """
-    position_of = {step.exchange.id: step.position for step in steps}
-    found: list[int] = []
-    active: list[tuple[int, int]] = []
-    begun = 0
-    for call in calls:
-        at_ns = call.http.request.first_byte_at_ns
-        while begun < len(steps) and steps[begun].exchange.http.request.first_byte_at_ns <= at_ns:
-            active.append((steps[begun].exchange.http.response.last_byte_at_ns, begun))
-            begun += 1
-        active = [entry for entry in active if entry[0] >= at_ns]
-        latest = active[-1][1] if active else begun - 1
-        found.append(position_of.get(call.cause_id, latest) if call.cause_id else latest)
-    return found
+
+    def __init__(
+        self, positions: Iterable[int], follows: Callable[[int, int], bool], concurrency: int
+    ) -> None:
+        self._coming = iter(positions)
+        self._follows = follows
+        self._concurrency = concurrency
+        self._waiting: list[int] = []
+        self._unfinished: list[int] = []
+        """All that were handed out or wait, in order."""
+        self._running = 0
+
+    def next(self) -> int | None:
+        """A position that may begin now; None for none at this moment."""
+        if self._running >= self._concurrency:
+            return None
+        self._look_ahead()
+        for position in self._waiting:
+            earlier = (other for other in self._unfinished if other < position)
+            if not any(self._follows(position, other) for other in earlier):
+                self._waiting.remove(position)
+                self._running += 1
+                return position
+        return None
+
+    def _look_ahead(self) -> None:
+        while len(self._unfinished) < _LOOK_AHEAD * self._concurrency:
+            position = next(self._coming, None)
+            if position is None:
+                return
+            self._waiting.append(position)
+            self._unfinished.append(position)
+
+    def answered(self) -> None:
+        """One that was handed out has its answer; another may begin in its stead."""
+        self._running -= 1
+
+    def finished(self, position: int) -> None:
+        """It was judged: what it made can be used."""
+        self._unfinished.remove(position)
+
+    @property
+    def is_done(self) -> bool:
+        self._look_ahead()
+        return not self._unfinished

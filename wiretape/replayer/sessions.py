@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wiretape.exchange.endpoints import ServiceEndpoint, endpoint_text
 from wiretape.exchange.v1.exchange_pb2 import (
     ROLE_INBOUND,
     ROLE_OUTBOUND,
     ROLE_UNSPECIFIED,
+    ConnectionEnd,
     Exchange,
     HttpRequest,
     HttpResponse,
@@ -24,13 +25,16 @@ from wiretape.replayer.errors import UsageError
 Address = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """The recorded exchanges by role, each list in the order of the recording."""
+class Party(NamedTuple):
+    """Who asked whom: the role that the recording gives that, and both sides."""
 
-    inbound: list[Exchange]
-    outbound: list[Exchange]
-    unrelated: int
+    role: int
+    client: str
+    server: Address
+
+
+def party_of(exchange: Exchange) -> Party:
+    return Party(exchange.role, exchange.connection.client.address, server_of(exchange))
 
 
 def server_of(exchange: Exchange) -> Address:
@@ -42,44 +46,37 @@ def spell(endpoint: Address) -> str:
     return endpoint_text(*endpoint)
 
 
-def assign_roles(exchanges: Sequence[Exchange], service: ServiceEndpoint | None) -> Traffic:
-    """Sort exchanges by role; UsageError where which endpoint is the service is not certain."""
-    if not exchanges:
-        return Traffic([], [], 0)
-    marked = any(exchange.role != ROLE_UNSPECIFIED for exchange in exchanges)
+def assign_roles(parties: Iterable[Party], service: ServiceEndpoint | None) -> dict[Party, int]:
+    """The role of each; UsageError where which endpoint is the service is not certain."""
+    known = list(parties)
+    if not known:
+        return {}
     endpoints: frozenset[Address] = frozenset()
     if service is not None:
-        endpoints = _named_service(exchanges, service)
-    elif not marked:
-        endpoints = frozenset([_only_service(exchanges)])
+        endpoints = _named_service(known, service)
+    elif all(party.role == ROLE_UNSPECIFIED for party in known):
+        endpoints = frozenset([_only_service(known)])
     addresses = {address for address, _ in endpoints}
-    inbound: list[Exchange] = []
-    outbound: list[Exchange] = []
-    unrelated = 0
-    for exchange in exchanges:
-        role = exchange.role
+    roles: dict[Party, int] = {}
+    for party in known:
+        role = party.role
         if role == ROLE_UNSPECIFIED and endpoints:
-            if server_of(exchange) in endpoints:
+            if party.server in endpoints:
                 role = ROLE_INBOUND
-            elif exchange.connection.client.address in addresses:
+            elif party.client in addresses:
                 role = ROLE_OUTBOUND
-        if role == ROLE_INBOUND:
-            inbound.append(exchange)
-        elif role == ROLE_OUTBOUND:
-            outbound.append(exchange)
-        else:
-            unrelated += 1
-    if service is not None and not any(server_of(e) in endpoints for e in inbound):
+        roles[party] = role
+    inbound = {party.server for party, role in roles.items() if role == ROLE_INBOUND}
+    if service is not None and inbound.isdisjoint(endpoints):
         # The recording's own marks say otherwise: to follow either silently would be a guess.
         raise UsageError(
-            f"--service {spell(service)}: the recording marks another"
-            f" service: {_listed({server_of(e) for e in inbound})}"
+            f"--service {spell(service)}: the recording marks another service: {_listed(inbound)}"
         )
-    return Traffic(inbound, outbound, unrelated)
+    return roles
 
 
-def _named_service(exchanges: Sequence[Exchange], service: ServiceEndpoint) -> frozenset[Address]:
-    servers = {server_of(exchange) for exchange in exchanges}
+def _named_service(parties: Iterable[Party], service: ServiceEndpoint) -> frozenset[Address]:
+    servers = {party.server for party in parties}
     named = {(address, port) for address, port in servers if service.serves(address, port)}
     spelled = spell(service)
     if not named:
@@ -93,11 +90,11 @@ def _named_service(exchanges: Sequence[Exchange], service: ServiceEndpoint) -> f
     return frozenset(named)
 
 
-def _only_service(exchanges: Sequence[Exchange]) -> Address:
-    servers = {server_of(exchange) for exchange in exchanges}
+def _only_service(parties: Sequence[Party]) -> Address:
+    servers = {party.server for party in parties}
     asked: dict[str, set[Address]] = {}
-    for exchange in exchanges:
-        asked.setdefault(exchange.connection.client.address, set()).add(server_of(exchange))
+    for party in parties:
+        asked.setdefault(party.client, set()).add(party.server)
     candidates = {server for server in servers if asked.get(server[0], set()) - {server}}
     if len(candidates) == 1:
         return candidates.pop()
@@ -131,8 +128,8 @@ def inbound_fault(exchange: Exchange) -> str | None:
 def call_fault(exchange: Exchange) -> str | None:
     """Why this upstream call can neither be matched nor answered; None where it can.
 
-    A call without a response (reset) and one whose response ended early are faults of the upstream
-    that a replay repeats, not of the recording.
+    A call without a whole response may be a fault of the upstream, which a replay repeats:
+    `unseen_end` tells it from a fault of the recording.
     """
     if not exchange.HasField("http"):
         return "it is not HTTP"
@@ -143,6 +140,20 @@ def call_fault(exchange: Exchange) -> str | None:
     if fault is None and (response.head_gaps or response.content.gaps):
         return _fault("response", response)
     return fault
+
+
+def unseen_end(end: ConnectionEnd | None, is_last: bool) -> str | None:
+    """Why the lack of a whole response may be the recording's fault; None where the connection's
+    `end` is what the service got to see. `is_last`: nothing was asked on it afterwards."""
+    if not is_last:
+        return "its response was not recorded, and its connection went on"
+    if end is None:
+        return "its response was not recorded, nor how its connection ended"
+    if end.how not in (ConnectionEnd.CLOSED, ConnectionEnd.RESET):
+        return "its response was not recorded: its connection was not seen to its end"
+    if end.kernel_drops or end.server.gap_bytes or end.server.undecoded_bytes:
+        return "its response was not recorded: not all of its connection was seen"
+    return None
 
 
 def _fault(half: str, message: HttpRequest | HttpResponse) -> str | None:

@@ -1,17 +1,17 @@
-"""What a run found, and what that means: the exit code, and the causes behind the symptoms."""
+"""What a run found, and what that means: the exit code. Causes are told in causes.py."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from wiretape.replayer.compare import Difference
-from wiretape.replayer.correlate import shape
+from wiretape.replayer.kept import Kept
 from wiretape.replayer.mocks import UpstreamFinding
 
-_INDEX = re.compile(r"\[\d+\]")
+# Places that are told of one by one; a build that makes up names could else fill the memory.
+_MAX_GROUPS = 10_000
 
 
 class State(StrEnum):
@@ -23,11 +23,44 @@ class State(StrEnum):
     NOT_RUN = "not_run"
 
 
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """One value that is not as recorded and was accepted as generated.
+
+    `kind` is its class: unique, counter, composite, derived, time, duration, own-address, float,
+    rule. `endpoint`, `part` and `name` are those of the place. `why` is one line, the same in every
+    run: it names no live value and no measured time.
+    """
+
+    kind: str
+    endpoint: str
+    part: str
+    name: str
+    recorded: str
+    live: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A value that a request was to carry, and that the response of `position` did not give.
+
+    `place` is where in that response, as differences spell it; `value` the recorded one.
+    """
+
+    position: int
+    place: str
+    value: str
+
+
 @dataclass(slots=True)
 class Result:
     """One recorded inbound exchange; durations are of the whole exchange, 0 where it did not run.
 
-    `note` says why it is unfit or was not run.
+    `note` says why it is unfit or was not run. `lacking` makes it a consequence; `uncreated` names
+    the value of its request that no recorded response created. Times are ns since the epoch.
+    Messages and acceptances are kept only where a report wants them: `request` and `response` as
+    recorded, `live_request` and `live_response` where they are other bytes.
     """
 
     position: int
@@ -38,7 +71,16 @@ class Result:
     state: State = State.NOT_RUN
     note: str = ""
     live_ns: int = 0
-    differences: list[Difference] = field(default_factory=list)
+    differences: Sequence[Difference] = ()
+    recorded_at_ns: int = 0
+    live_at_ns: int = 0
+    lacking: Sequence[Lacking] = ()
+    uncreated: str = ""
+    accepted: Sequence[Acceptance] = ()
+    request: Kept | None = None
+    response: Kept | None = None
+    live_request: Kept | None = None
+    live_response: Kept | None = None
 
     @property
     def endpoint(self) -> str:
@@ -65,18 +107,150 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
-    """One thing that is wrong: where, what, and which exchanges show it."""
+class MadeCall:
+    """An upstream call on the time line; ns since the epoch and ns, 0 for what did not take place.
 
-    title: str
-    differences: tuple[Difference, ...]
-    positions: tuple[int, ...]
-    consequences: tuple[int, ...] = ()
+    `state` is answered, moved (in another exchange than when recorded), outside (of any cause),
+    unanswered, missing or let out. `place` is the position of the exchange in flight, -1 before the
+    first; `id` that of the recorded exchange, "" where there is none.
+    """
+
+    id: str
+    upstream: str
+    call: str
+    place: int
+    state: str
+    recorded_at_ns: int = 0
+    recorded_ns: int = 0
+    live_at_ns: int = 0
+    live_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MovedCall:
+    """A safe call with one constant answer, answered in another exchange than recorded."""
+
+    upstream: str
+    call: str
+    recorded_place: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Something that the build tried to reach and that is not in the recording.
+
+    `transport` is tcp, udp or dns (a name was asked for); `where` host:port, or the name. What was
+    let out (`--allow`, `--on-miss passthrough`) is listed, and does not count.
+    """
+
+    transport: str
+    where: str
+    times: int = 1
+    let_out: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a finding; a recording holds no datagrams, so it says nothing of them."""
+        return not self.let_out and self.transport != "udp"
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Of one endpoint's durations, in µs."""
+
+    count: int
+    p50_us: int
+    p90_us: int
+    p95_us: int
+    p99_us: int
+    max_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Recorded and live of one endpoint ("POST /orders/*"), or of all ("")."""
+
+    endpoint: str
+    recorded: Percentiles | None
+    live: Percentiles | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """How far behind its schedule a paced run sent its requests, in µs."""
+
+    p50_us: int
+    p99_us: int
+    max_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One --fail-if as it was given; `actual` is what was measured, in its own unit."""
+
+    expression: str
+    holds: bool
+    actual: str
+
+
+@dataclass(slots=True)
+class AcceptedGroup:
+    """All that was accepted by one class at one place; the first of them is the example."""
+
+    example: Acceptance
+    count: int = 0
+    exchanges: int = 0
+    first: int = -1
+    _last: int = -2
+
+    def add(self, position: int) -> None:
+        self.count += 1
+        if position != self._last:
+            self.exchanges += 1
+            self._last = position
+
+
+class AcceptedValues:
+    """What was accepted as generated in a whole run, counted by class and place."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str, str, str], AcceptedGroup] = {}
+
+    def add(self, position: int, accepted: Iterable[Acceptance]) -> None:
+        """Those of one exchange, of its upstream calls too; -1 before the first."""
+        for one in accepted:
+            key = (one.kind, one.endpoint, one.part, one.name)
+            group = self._groups.get(key)
+            if group is None:
+                if len(self._groups) >= _MAX_GROUPS:
+                    key = (one.kind, "", "", "")
+                    one = Acceptance(one.kind, "", "", "", "", "", "at places not listed")
+                group = self._groups.setdefault(key, AcceptedGroup(one, first=position))
+            group.add(position)
+
+    def __iter__(self) -> Iterator[AcceptedGroup]:
+        """By class, then by endpoint and place: the same order however a run went."""
+        return (self._groups[key] for key in sorted(self._groups))
+
+    def __len__(self) -> int:
+        return sum(group.count for group in self._groups.values())
+
+    def by_kind(self) -> dict[str, int]:
+        """{class: how many values}, the most frequent first."""
+        counts: dict[str, int] = {}
+        for group in self:
+            counts[group.example.kind] = counts.get(group.example.kind, 0) + group.count
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 @dataclass(slots=True)
 class Verdict:
-    """All that a run found; complete once the run has ended."""
+    """All that a run found; complete once the run has ended.
+
+    `notes` are lines for people that judge nothing: what was said before the run, which
+    interception was chosen. `output` is the end of what the build printed.
+    """
 
     recording: str
     target: str
@@ -91,7 +265,18 @@ class Verdict:
     failure: Failure | None = None
     interrupted: bool = False
     stopped_early: bool = False
+    started_at_ns: int = 0
     duration_ns: int = 0
+    accepted: AcceptedValues = field(default_factory=AcceptedValues)
+    attempts: list[Attempt] = field(default_factory=list)
+    moved: list[MovedCall] = field(default_factory=list)
+    calls: list[MadeCall] = field(default_factory=list)
+    unused_rules: list[str] = field(default_factory=list)
+    conditions: list[Condition] = field(default_factory=list)
+    latency: list[Latency] = field(default_factory=list)
+    lateness: Lateness | None = None
+    notes: list[str] = field(default_factory=list)
+    output: tuple[str, ...] = ()
 
     def count(self, state: State) -> int:
         return sum(result.state is state for result in self.results)
@@ -120,9 +305,9 @@ class Verdict:
             return 5
         if self.unfit_reason is not None:
             return 4
-        if self.upstream:
+        if self.upstream or any(attempt.counts for attempt in self.attempts):
             return 3
-        if self.count(State.DIFFERS):
+        if self.count(State.DIFFERS) or any(condition.holds for condition in self.conditions):
             return 1
         return 0 if self.compared else 4
 
@@ -130,64 +315,3 @@ class Verdict:
     def word(self) -> str:
         words = {0: "PASS", 1: "FAIL", 3: "FAIL", 4: "UNFIT", 5: "ERROR", 130: "INTERRUPTED"}
         return words[self.exit_code]
-
-    def causes(self) -> list[Cause]:
-        """Upstream findings first, with the differences that they explain; then the others.
-
-        Differences at one place of one endpoint are one cause, however many exchanges show it; so
-        are all calls to an upstream that the build does not know of.
-        """
-        found: list[Cause] = []
-        explained: set[int] = set()
-        differing = {r.position for r in self.results if r.state is State.DIFFERS}
-        alike: dict[tuple[str, ...], list[UpstreamFinding]] = {}
-        for finding in self.upstream:
-            alike.setdefault(_upstream_signature(finding), []).append(finding)
-        for findings in alike.values():
-            places = tuple(dict.fromkeys(f.place for f in findings if f.place >= 0))
-            follows = tuple(place for place in places if place in differing - explained)
-            explained.update(follows)
-            first = findings[0]
-            found.append(Cause(_upstream_title(first), first.differences, places, follows))
-        groups: dict[tuple[str, ...], list[Result]] = {}
-        for result in self.results:
-            if result.state is State.DIFFERS and result.position not in explained:
-                groups.setdefault(_signature(result), []).append(result)
-        found += [
-            Cause(
-                results[0].endpoint,
-                tuple(results[0].differences),
-                tuple(result.position for result in results),
-            )
-            for results in groups.values()
-        ]
-        return found
-
-
-def _upstream_title(finding: UpstreamFinding) -> str:
-    if finding.unreachable:
-        return f"upstream calls missing: {finding.upstream}: {finding.reason}"
-    call = f"{finding.upstream} {finding.call}"
-    title = f"upstream call {finding.kind}: {call}: {finding.reason}"
-    if finding.nearest is not None and finding.differences:
-        title += f"; nearest is {finding.nearest}"
-    return title
-
-
-def _upstream_signature(finding: UpstreamFinding) -> tuple[str, ...]:
-    if finding.unreachable:
-        return finding.kind, finding.upstream
-    method, _, target = finding.call.partition(" ")
-    places = sorted({f"{d.kind} {_INDEX.sub('[*]', d.place)}" for d in finding.differences})
-    return (
-        finding.kind, finding.upstream, method, shape(target.partition("?")[0]),
-        finding.reason.partition(":")[0], *places,
-    )  # fmt: skip
-
-
-def _signature(result: Result) -> tuple[str, ...]:
-    path = shape(result.target.partition("?")[0])
-    places: Sequence[str] = sorted(
-        {f"{d.kind} {_INDEX.sub('[*]', d.place)}" for d in result.differences}
-    )
-    return (result.method, path, *places)

@@ -17,7 +17,6 @@ from mcap.opcode import Opcode
 from wiretape.exchange.recording.layout import (
     MAGIC,
     MESSAGE,
-    MESSAGE_FIXED,
     RECORD,
     RecordingError,
 )
@@ -37,6 +36,10 @@ def recording_files(path: Path) -> list[Path]:
     if not files:
         raise RecordingError(f"{path}: a directory without .mcap files is no recording")
     return files
+
+
+Location = tuple[int, int, int, int]
+"""Of a message: number of the file, position of the block in it, start and end in the block."""
 
 
 class RecordingReader:
@@ -70,12 +73,33 @@ class RecordingReader:
 
     def encoded(self, channel: int) -> Iterator[bytes]:
         """The messages of one channel, as they stand in the file."""
+        for _, encoded in self.located(channel):
+            yield encoded
+
+    def located(self, channel: int) -> Iterator[tuple[Location, bytes]]:
+        """The messages of one channel, each with where it lies: `read_block` and a slice of what
+        that returns give it again."""
         self._cuts = []
-        for file in self._files:
+        for number, file in enumerate(self._files):
             stream = self._open(file)
             if stream is not None:
                 with stream:
-                    yield from self._messages(file, stream, channel)
+                    for position, block in self._blocks(file, stream):
+                        for start, end in _spans(block, channel):
+                            yield (number, position, start, end), block[start:end]
+
+    def read_block(self, file: int, position: int) -> bytes:
+        """The records that lie at a location. Raises RecordingError where they do no longer."""
+        path = self._files[file]
+        try:
+            with path.open("rb") as stream:
+                stream.seek(position)
+                found, block = next(self._blocks(path, stream))
+        except (OSError, StopIteration) as error:
+            raise RecordingError(f"{path}: was changed while it was read") from error
+        if found != position:
+            raise RecordingError(f"{path}: was changed while it was read")
+        return block
 
     def _open(self, file: Path) -> BinaryIO | None:
         """The file, after its magic; None where one of several was removed or just begun."""
@@ -104,8 +128,10 @@ class RecordingReader:
         self._cuts.append(what)
         return None
 
-    def _messages(self, file: Path, stream: BinaryIO, channel: int) -> Iterator[bytes]:
-        position = len(MAGIC)
+    def _blocks(self, file: Path, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+        """From where the stream stands: each readable chunk as its records, and each message that
+        stands in none, with its position."""
+        position = stream.tell()
         size = os.fstat(stream.fileno()).st_size
         while True:
             head = stream.read(RECORD.size)
@@ -122,14 +148,13 @@ class RecordingReader:
                 continue
             body = stream.read(length)
             if opcode == Opcode.MESSAGE:
-                if int.from_bytes(body[:2], "little") == channel:
-                    yield body[MESSAGE_FIXED:]
+                yield position, head + body
             else:
                 data = _chunk_data(body)
                 if data is None:
                     self._cuts.append(f"{file}: the chunk at byte {position} is damaged")
                 else:
-                    yield from _split(data, channel)
+                    yield position, data
             position += RECORD.size + length
         self._cuts.append(f"{file}: cut at byte {position}: what followed is missing")
 
@@ -150,13 +175,14 @@ def _chunk_data(body: bytes) -> bytes | None:
     return data
 
 
-def _split(data: bytes, channel: int) -> Iterator[bytes]:
+def _spans(data: bytes, channel: int) -> Iterator[tuple[int, int]]:
+    """Where the messages of one channel lie among records."""
     position, end = 0, len(data)
     while position + 9 <= end:
         opcode, length = RECORD.unpack_from(data, position)
         after = position + 9 + length
         if opcode == Opcode.MESSAGE and data[position + 9] | data[position + 10] << 8 == channel:
-            yield data[position + MESSAGE.size : after]
+            yield position + MESSAGE.size, after
         position = after
 
 

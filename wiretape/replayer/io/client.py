@@ -1,11 +1,12 @@
-"""Drives requests at the target, one at a time, on connections like those recorded."""
+"""Drives requests at the target, on connections like those recorded."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import cast
@@ -13,7 +14,7 @@ from typing import cast
 from wiretape.exchange.http1 import MessageParser
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
 from wiretape.replayer.config import Target
-from wiretape.replayer.mocks import closes
+from wiretape.replayer.mocks.names import closes
 
 # Methods that may be sent again on a new connection without asking (RFC 9110 §9.2.2).
 _IDEMPOTENT = frozenset(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
@@ -21,6 +22,10 @@ _CONNECT_TIMEOUT_S = 10.0
 # How long the first kept connection is watched for an end that nothing announced.
 _WATCH_S = 0.01
 _DROPPED = "the connection was closed without a response"
+
+
+# Makes a connected socket to a host and port; None says that any way will do. Raises OSError.
+Connect = Callable[[str, int], Awaitable[socket.socket | None]]
 
 
 class TargetGoneError(Exception):
@@ -35,13 +40,14 @@ class TargetGoneError(Exception):
 class Answer:
     """What the target made of one request; times in ns since the epoch.
 
-    `equal` says that it sent the awaited bytes exactly, then nothing was parsed. Otherwise there is
-    a `response`, or `problem` says why there is none.
+    `equal` says that it sent the awaited bytes exactly, but for `date` where that is given; then
+    nothing was parsed. Otherwise there is a `response`, or `problem` says why there is none.
     """
 
     sent_at_ns: int
     done_at_ns: int
     equal: bool = False
+    date: bytes | None = None
     response: HttpResponse | None = None
     interim: list[HttpResponse] = field(default_factory=list)
     problem: str | None = None
@@ -61,18 +67,27 @@ class _Connection(asyncio.Protocol):
         self._answer = Answer(0, 0)
         self._method = ""
         self._awaited: bytes | None = None
+        self._date = (0, 0)
         self._matched = 0
+        self.deadline_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop has transports of its own, outside asyncio's classes.
         self.transport = cast(asyncio.Transport, transport)
 
     def ask(
-        self, wire: bytes, method: str, awaited: bytes | None, waiter: asyncio.Future[Answer]
+        self,
+        wire: bytes,
+        method: str,
+        awaited: bytes | None,
+        date: tuple[int, int],
+        waiter: asyncio.Future[Answer],
     ) -> None:
-        """Write a request; `awaited` is the response that would be accepted without parsing."""
+        """Write a request; `awaited` is the response that would be accepted without parsing, but
+        for the bytes of `date` (start, end)."""
         assert self.transport is not None
         self._waiter, self._method, self._awaited, self._matched = waiter, method, awaited, 0
+        self._date = date
         self._answer = Answer(time_ns(), 0)
         if awaited is None:
             self._parser.expect(method)
@@ -90,10 +105,24 @@ class _Connection(asyncio.Protocol):
                     self._answer.equal = True
                     self._finish()
                 return
+            if self._is_awaited_but_for_date(data, self._awaited):
+                start, end = self._date
+                self._answer.equal, self._answer.date = True, data[start:end]
+                self._finish()
+                return
             data = self._awaited[: self._matched] + data
             self._awaited = None
             self._parser.expect(self._method)
         self._read(self._parser.receive_data(data, time_ns()))
+
+    def _is_awaited_but_for_date(self, data: bytes, awaited: bytes) -> bool:
+        start, end = self._date
+        return (
+            not self._matched
+            and len(data) == len(awaited)
+            and data.startswith(awaited[:start])
+            and data.endswith(awaited[end:])
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._waiter is None:
@@ -156,17 +185,36 @@ class _Connection(asyncio.Protocol):
 class Client:
     """The recorded client's side: a connection for each recorded one, kept open as recorded."""
 
-    def __init__(self, target: Target, timeout_ns: int) -> None:
+    def __init__(
+        self,
+        target: Target,
+        timeout_ns: int,
+        tls: ssl.SSLContext | None = None,
+        connect: Connect | None = None,
+    ) -> None:
+        """`tls`: how a target by https is verified; without it, it is not. `connect` makes the
+        sockets, where the target is not in our network."""
         self._target = target
         self._timeout_s = timeout_ns / 1e9
+        self._tls = tls or _tls_of(target)
+        self._connect = connect
         self._connections: dict[str, _Connection] = {}
+        self._busy: set[_Connection] = set()
+        self._timer: asyncio.TimerHandle | None = None
         # Whether the target keeps connections open between exchanges; None until it was seen.
         self._keeps: bool | None = None
 
     async def exchange(
-        self, connection_id: str, wire: bytes, method: str, awaited: bytes | None, last: bool
+        self,
+        connection_id: str,
+        wire: bytes,
+        method: str,
+        awaited: bytes | None,
+        last: bool,
+        date: tuple[int, int] = (0, 0),
     ) -> Answer:
-        """Send `wire` and wait for its response; `last` closes the connection then.
+        """Send `wire` and wait for its response; `last` closes the connection then. A response
+        that is `awaited`, but for its bytes from `date[0]` to `date[1]`, is not parsed.
 
         Raises TargetGoneError where no connection can be made.
         """
@@ -176,13 +224,13 @@ class Client:
         if connection is None or connection.closed:
             connection = await self._open(connection_id)
         reused = connection.used
-        answer = await self._ask(connection, wire, method, awaited)
+        answer = await self._ask(connection, wire, method, awaited, date)
         if reused and answer.problem == _DROPPED and not connection.heard and method in _IDEMPOTENT:
             # A kept connection may end at any moment; only a new one shows what the build does.
             self._keeps = False
             with contextlib.suppress(TargetGoneError):
                 connection = await self._open(connection_id)
-                answer = await self._ask(connection, wire, method, awaited)
+                answer = await self._ask(connection, wire, method, awaited, date)
         elif reused and answer.problem is None:
             self._keeps = self._keeps is not False
         if last:
@@ -203,27 +251,54 @@ class Client:
             connection.close()
 
     async def _ask(
-        self, connection: _Connection, wire: bytes, method: str, awaited: bytes | None
+        self,
+        connection: _Connection,
+        wire: bytes,
+        method: str,
+        awaited: bytes | None,
+        date: tuple[int, int],
     ) -> Answer:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Answer] = loop.create_future()
-        timer = loop.call_later(
-            self._timeout_s, connection.timed_out, f"{self._timeout_s:g} s (--timeout)"
-        )
+        connection.deadline_s = loop.time() + self._timeout_s
+        self._busy.add(connection)
+        # One timer for all of them: most requests are answered long before it goes off.
+        if self._timer is None:
+            self._timer = loop.call_at(connection.deadline_s, self._look_at_deadlines)
         connection.used = True
         try:
-            connection.ask(wire, method, awaited, waiter)
+            connection.ask(wire, method, awaited, date, waiter)
             return await waiter
         finally:
-            timer.cancel()
+            self._busy.discard(connection)
+
+    def _look_at_deadlines(self) -> None:
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        # The loop's clock may be coarser than ours.
+        for connection in [each for each in self._busy if each.deadline_s <= now_s + 0.001]:
+            connection.timed_out(f"{self._timeout_s:g} s (--timeout)")
+            self._busy.discard(connection)
+        first_s = min((each.deadline_s for each in self._busy), default=None)
+        self._timer = None
+        if first_s is not None:
+            self._timer = loop.call_at(first_s, self._look_at_deadlines)
 
     async def _open(self, connection_id: str) -> _Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                _, connection = await loop.create_connection(
-                    _Connection, self._target.host, self._target.port, ssl=_tls_of(self._target)
-                )
+                host, port = self._target.host, self._target.port
+                sock = await self._connect(host, port) if self._connect is not None else None
+                if sock is not None:
+                    named = host if self._tls is not None else None
+                    _, connection = await loop.create_connection(
+                        _Connection, sock=sock, ssl=self._tls, server_hostname=named
+                    )
+                else:
+                    _, connection = await loop.create_connection(
+                        _Connection, host, port, ssl=self._tls
+                    )
         except ssl.SSLError as error:
             raise TargetGoneError("speaks no TLS with us", error.reason or str(error)) from error
         except (OSError, TimeoutError) as error:
@@ -233,6 +308,8 @@ class Client:
         return connection
 
     def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
@@ -247,6 +324,15 @@ def _tls_of(target: Target) -> ssl.SSLContext | None:
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def read_response(raw: bytes, method: str) -> HttpResponse:
+    """The response that these bytes are, which were found to be a whole one."""
+    parser = MessageParser.responses()
+    parser.expect(method)
+    (response,) = parser.receive_data(raw, time_ns())
+    assert isinstance(response, HttpResponse)
+    return response
 
 
 async def accepts(target: Target) -> bool:

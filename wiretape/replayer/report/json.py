@@ -1,68 +1,116 @@
-"""The verdict for programs: one JSON object, schema `wiretape.replay/1`.
+"""The verdict for programs: one JSON object, schema `wiretape.replay/1` (docs/verdict.schema.json).
 
-The same recording and build give the same object, but for `timings` and for live values and ports
-where they differ. Keys, always present, None where there is nothing to say:
-
-    schema       "wiretape.replay/1"; a change that breaks readers raises the number
-    verdict      "PASS" | "FAIL" | "UNFIT" | "ERROR" | "INTERRUPTED"
-    exit_code    that of the command
-    recording, target            as they were given
-    counts       {exchanges, compared, same, differs, unfit, not_run, unrelated,
-                 upstream_calls_recorded, upstream_calls_answered, upstream_findings}
-    truncated    what was cut from the recording, one line
-    failure      {message, exchange, output[]} where the environment failed; exchange is the
-                 position, from 0, of the one that was due
-    causes       [{title, exchanges[], consequences[], differences[]}] grouped, the most
-                 important first; exchanges and consequences are positions
-    exchanges    [{position, id, method, target, state, note, differences[]}] in replayed order;
-                 state is "same" | "differs" | "unfit" | "not_run"
-    upstream     [{kind, upstream, call, exchange, reason, nearest, differences[]}]; kind is
-                 "missing" | "extra" | "changed", exchange the position in flight, None before all
-    unfit_calls  [{id, upstream, call, reason}]
-    timings      {duration_ns, exchanges: [{recorded_ns, live_ns}]} in the order of `exchanges`
-
-A difference is {kind, place, expected, actual, reason}: kind is "status", "interim", "field",
-"trailer", "json", "text", "bytes", "content", "response", "method", "path" or "query"; place a
-field name, a JSON path, lines, an offset; expected and actual are text, None for nothing there.
+The same recording, rules and build give the same bytes, but for `timings`, the last key: it holds
+everything that was measured. What a build makes anew in every run (ids, times, its own address)
+stands in live text as a label such as `<unique 1>`; `timings.live` says what each stood for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from wiretape.replayer.causes import Cause, causes_of
 from wiretape.replayer.compare import Difference
-from wiretape.replayer.verdict import State, Verdict
+from wiretape.replayer.mocks import UpstreamFinding
+from wiretape.replayer.report.labels import Labels
+from wiretape.replayer.verdict import (
+    AcceptedGroup,
+    Attempt,
+    Failure,
+    Percentiles,
+    Result,
+    State,
+    Verdict,
+)
 
 SCHEMA = "wiretape.replay/1"
+
+Object = dict[str, Any]
 
 
 def json_report(verdict: Verdict) -> str:
     """The object, a line for each key and for each element of a list, ending in a line feed."""
-    members = (f"  {_dump(name)}: {_lines(value)}" for name, value in _verdict(verdict).items())
-    return "{\n" + ",\n".join(members) + "\n}\n"
+    return "".join(json_lines(verdict))
 
 
-def _lines(value: Any) -> str:
-    if not isinstance(value, list) or not value:
-        return _dump(value)
-    return "[\n" + ",\n".join(f"    {_dump(element)}" for element in value) + "\n  ]"
+def json_lines(verdict: Verdict) -> Iterator[str]:
+    """The same in pieces: a verdict of a million exchanges is never one text."""
+    before = "{\n  "
+    for name, value in _Writer(verdict).members():
+        yield f"{before}{_dump(name)}: "
+        before = ",\n  "
+        if isinstance(value, Iterator):
+            yield from _elements(value)
+        else:
+            yield _dump(value)
+    yield "\n}\n"
+
+
+def _elements(values: Iterator[Any]) -> Iterator[str]:
+    before = "[\n    "
+    for value in values:
+        yield f"{before}{_dump(value)}"
+        before = ",\n    "
+    yield "[]" if before[0] == "[" else "\n  ]"
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    # A lone surrogate is JSON, and no UTF-8.
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    failure = verdict.failure
-    return {
-        "schema": SCHEMA,
-        "verdict": verdict.word,
-        "exit_code": verdict.exit_code,
-        "recording": verdict.recording,
-        "target": verdict.target,
-        "counts": {
+class _Writer:
+    def __init__(self, verdict: Verdict) -> None:
+        self._verdict = verdict
+        self._labels = Labels()
+
+    def members(self) -> Iterator[tuple[str, Any]]:
+        """Keys and values; labels are given as they come, so timings are last."""
+        verdict = self._verdict
+        yield "schema", SCHEMA
+        yield "verdict", verdict.word
+        yield "exit_code", verdict.exit_code
+        yield "recording", verdict.recording
+        yield "target", verdict.target
+        yield "counts", self._counts()
+        yield "truncated", verdict.truncated
+        yield "failure", self._failure(verdict.failure)
+        yield "causes", (self._cause(cause) for cause in causes_of(verdict))
+        yield "exchanges", map(self._exchange, verdict.results)
+        yield "upstream", map(self._finding, verdict.upstream)
+        yield (
+            "unfit_calls",
+            iter(
+                [
+                    {
+                        "id": call.id,
+                        "upstream": call.upstream,
+                        "call": call.call,
+                        "reason": call.reason,
+                    }
+                    for call in verdict.unfit_calls
+                ]
+            ),
+        )
+        yield "accepted", map(_accepted, verdict.accepted)
+        yield "attempts", map(self._attempt, _attempts(verdict))
+        moved = sorted({(moved.upstream, moved.call) for moved in verdict.moved})
+        yield "moved", iter([{"upstream": upstream, "call": call} for upstream, call in moved])
+        yield "unused_rules", list(verdict.unused_rules)
+        yield (
+            "conditions",
+            iter(
+                [{"expression": one.expression, "holds": one.holds} for one in verdict.conditions]
+            ),
+        )
+        yield "timings", self._timings()
+
+    def _counts(self) -> Object:
+        verdict = self._verdict
+        return {
             "exchanges": len(verdict.results),
             "compared": verdict.compared,
             **{state.value: verdict.count(state) for state in State},
@@ -70,69 +118,140 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
             "upstream_calls_recorded": verdict.calls_recorded,
             "upstream_calls_answered": verdict.calls_answered,
             "upstream_findings": len(verdict.upstream),
-        },
-        "truncated": verdict.truncated,
-        "failure": failure
-        and {
-            "message": failure.message,
+            "accepted": verdict.accepted.by_kind(),
+        }
+
+    def _failure(self, failure: Failure | None) -> Object | None:
+        if failure is None:
+            return None
+        return {
+            "message": self._labels.mask(failure.message),
             "exchange": failure.place,
-            "output": list(failure.output),
-        },
-        "causes": [
+            "output": [self._labels.mask(text) for text in failure.output],
+        }
+
+    def _cause(self, cause: Cause) -> Object:
+        return {
+            "kind": cause.kind,
+            "title": self._labels.mask(cause.title, self._recorded(cause)),
+            "exchanges": list(cause.positions),
+            "consequences": list(cause.consequences),
+            "differences": self._differences(cause.differences),
+            "endpoints": list(cause.endpoints),
+            "upstream": list(cause.calls),
+            "upstream_consequences": list(cause.calls_following),
+            "hint": cause.hint or None,
+        }
+
+    def _recorded(self, cause: Cause) -> str:
+        """Text in which what a title names is recorded, where it is."""
+        results = self._verdict.results
+        named = [f"{results[p].endpoint} {results[p].uncreated}" for p in cause.positions]
+        findings = (self._verdict.upstream[index] for index in cause.calls)
+        named += [f"{finding.nearest}\n{_recorded_call(finding)}" for finding in findings]
+        return "\n".join(named)
+
+    def _exchange(self, result: Result) -> Object:
+        return {
+            "position": result.position,
+            "id": result.id,
+            "method": result.method,
+            "target": result.target,
+            "state": result.state.value,
+            "note": result.note or None,
+            "differences": self._differences(result.differences),
+            "lacking": [
+                {"exchange": one.position, "place": one.place, "value": one.value}
+                for one in result.lacking
+            ],
+            "uncreated": result.uncreated or None,
+        }
+
+    def _finding(self, finding: UpstreamFinding) -> Object:
+        recorded = _recorded_call(finding)
+        return {
+            "kind": finding.kind,
+            "upstream": self._labels.mask(finding.upstream, recorded),
+            "call": self._labels.mask(finding.call, recorded),
+            "exchange": finding.place if finding.place >= 0 else None,
+            "reason": self._labels.mask(finding.reason, recorded),
+            "nearest": finding.nearest,
+            "differences": self._differences(finding.differences),
+        }
+
+    def _attempt(self, attempt: Attempt) -> Object:
+        where = self._labels.mask(attempt.where)
+        return {"transport": attempt.transport, "where": where, "let_out": attempt.let_out}
+
+    def _differences(self, differences: Iterable[Difference]) -> list[Object]:
+        return [
             {
-                "title": cause.title,
-                "exchanges": list(cause.positions),
-                "consequences": list(cause.consequences),
-                "differences": _differences(cause.differences),
+                "kind": difference.kind,
+                "place": difference.place,
+                "expected": difference.expected,
+                "actual": self._labels.mask(difference.actual, difference.expected),
+                "reason": self._labels.mask(difference.reason, difference.expected),
             }
-            for cause in verdict.causes()
-        ],
-        "exchanges": [
-            {
-                "position": result.position,
-                "id": result.id,
-                "method": result.method,
-                "target": result.target,
-                "state": result.state.value,
-                "note": result.note or None,
-                "differences": _differences(result.differences),
-            }
-            for result in verdict.results
-        ],
-        "upstream": [
-            {
-                "kind": finding.kind,
-                "upstream": finding.upstream,
-                "call": finding.call,
-                "exchange": finding.place if finding.place >= 0 else None,
-                "reason": finding.reason,
-                "nearest": finding.nearest,
-                "differences": _differences(finding.differences),
-            }
-            for finding in verdict.upstream
-        ],
-        "unfit_calls": [
-            {"id": call.id, "upstream": call.upstream, "call": call.call, "reason": call.reason}
-            for call in verdict.unfit_calls
-        ],
-        "timings": {
+            for difference in differences
+        ]
+
+    def _timings(self) -> Object:
+        verdict = self._verdict
+        late = verdict.lateness
+        return {
             "duration_ns": verdict.duration_ns,
             "exchanges": [
                 {"recorded_ns": result.recorded_ns, "live_ns": result.live_ns}
                 for result in verdict.results
             ],
-        },
+            "latency": [
+                {
+                    "endpoint": one.endpoint or None,
+                    "recorded": _percentiles(one.recorded),
+                    "live": _percentiles(one.live),
+                }
+                for one in verdict.latency
+            ],
+            "lateness": late
+            and {"p50_us": late.p50_us, "p99_us": late.p99_us, "max_us": late.max_us},
+            "conditions": [one.actual for one in verdict.conditions],
+            "attempts": [attempt.times for attempt in _attempts(verdict)],
+            "live": self._labels.live,
+        }
+
+
+def _recorded_call(finding: UpstreamFinding) -> str:
+    """What of a finding is the recording's own."""
+    return f"{finding.upstream} {finding.call}" if finding.kind != "extra" else ""
+
+
+def _attempts(verdict: Verdict) -> list[Attempt]:
+    return sorted(verdict.attempts, key=lambda one: (one.transport, one.where, one.let_out))
+
+
+def _accepted(group: AcceptedGroup) -> Object:
+    one = group.example
+    return {
+        "kind": one.kind,
+        "endpoint": one.endpoint,
+        "part": one.part,
+        "name": one.name,
+        "count": group.count,
+        "exchanges": group.exchanges,
+        "first": group.first if group.first >= 0 else None,
+        "recorded": one.recorded,
+        "why": one.why,
     }
 
 
-def _differences(differences: Iterable[Difference]) -> list[dict[str, str | None]]:
-    return [
-        {
-            "kind": difference.kind,
-            "place": difference.place,
-            "expected": difference.expected,
-            "actual": difference.actual,
-            "reason": difference.reason,
-        }
-        for difference in differences
-    ]
+def _percentiles(side: Percentiles | None) -> Object | None:
+    if side is None:
+        return None
+    return {
+        "count": side.count,
+        "p50_us": side.p50_us,
+        "p90_us": side.p90_us,
+        "p95_us": side.p95_us,
+        "p99_us": side.p99_us,
+        "max_us": side.max_us,
+    }

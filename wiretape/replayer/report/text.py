@@ -2,99 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from wiretape.replayer.causes import Cause, causes_of
 from wiretape.replayer.compare import Difference
-from wiretape.replayer.verdict import Cause, State, Verdict
+from wiretape.replayer.report.terminal import Line, line, render
+from wiretape.replayer.report.words import (
+    accepted_line,
+    count,
+    describe,
+    headline,
+    label,
+    milliseconds,
+    one_line,
+    shown,
+    unfit_lines,
+)
+from wiretape.replayer.verdict import Latency, Verdict
 
 _CAUSES = 20
 _DIFFERENCES = 8
 _CONSEQUENCES = 3
-_ONE_LINE = 60
-_ABSENT = "(absent)"
-_STYLES = {"good": "32;1", "bad": "31;1", "strong": "1", "weak": "2"}
-
-Style = Callable[[str, str], str]
+_ENDPOINTS = 4
+_LISTED = 5
+_SHORT = 60
 
 
-def text_report(verdict: Verdict, colour: bool = False) -> str:
-    """The whole report, ending in a line feed; with ANSI colours where asked."""
-
-    def style(kind: str, text: str) -> str:
-        return f"\x1b[{_STYLES[kind]}m{text}\x1b[0m" if colour else text
-
-    return "\n".join(_lines(verdict, style)) + "\n"
+def text_report(verdict: Verdict, colour: bool = False, width: int | None = None) -> str:
+    """The whole report, ending in a line feed; `width` in columns, None for as wide as it gets."""
+    return "".join(f"{render(one, colour, width)}\n" for one in _lines(verdict))
 
 
-def describe(difference: Difference) -> str:
-    """One difference in one line."""
-    label = _label(difference)
-    if difference.expected is None and difference.actual is None:
-        return f"{label}: {difference.reason}"
-    expected, actual = _one_line(difference.expected), _one_line(difference.actual)
-    return f"{label}: expected {expected}, actual {actual} ({difference.reason})"
-
-
-def headline(verdict: Verdict) -> str:
-    """Counts in one line, without the word of the verdict."""
-    total, differing = len(verdict.results), verdict.count(State.DIFFERS)
-    if verdict.failure is not None:
-        return verdict.failure.message
-    if not total:
-        return verdict.unfit_reason or ""
-    if differing:
-        verb = "differs" if differing == 1 else "differ"
-        parts = [f"{differing} of {_count(verdict.compared, 'exchange')} {verb}"]
-    else:
-        parts = [f"{_count(verdict.compared, 'exchange')} compared, none differs"]
-    if verdict.mocked and (verdict.calls_recorded or verdict.upstream):
-        parts.append(f"{_count(verdict.calls_answered, 'upstream call')} as recorded")
-    parts += [
-        f"{count} upstream call{'s' if count > 1 else ''} {kind}"
-        for kind in ("changed", "missing", "extra")
-        if (count := sum(finding.kind == kind for finding in verdict.upstream))
-    ]
-    if unfit := verdict.count(State.UNFIT):
-        parts.append(f"{unfit} not fit to judge")
-    if skipped := verdict.count(State.NOT_RUN):
-        parts.append(f"{skipped} not run")
-    return " · ".join(parts)
-
-
-def _lines(verdict: Verdict, style: Style) -> Iterator[str]:
-    good = verdict.exit_code == 0
-    yield f"{style('good' if good else 'bad', verdict.word)}  {headline(verdict)}"
+def _lines(verdict: Verdict) -> Iterator[Line]:
+    style = "good" if verdict.exit_code == 0 else "bad"
+    yield line((style, verdict.word), f"  {shown(headline(verdict))}", hang=6)
     if verdict.failure is not None and (at := verdict.failure.place) is not None:
         compared, total = verdict.compared, len(verdict.results)
-        yield f"  {compared} of {total} exchanges were compared before, {total - at} were left"
-    causes = verdict.causes()
+        yield line(
+            f"  {compared} of {total} exchanges were compared before, {total - at} were left"
+        )
+    causes = causes_of(verdict)
     for number, cause in enumerate(causes[:_CAUSES], 1):
-        yield ""
-        yield from _cause(number, cause, verdict, style)
+        yield line()
+        yield from _cause(number, cause, verdict)
     if len(causes) > _CAUSES:
-        yield ""
-        yield f"… and {_count(len(causes) - _CAUSES, 'more cause')}"
-    yield from _unfit(verdict, style)
-    if verdict.failure is not None and verdict.failure.output:
-        yield ""
-        yield style("strong", "The build's last output")
-        yield from (f"  {line}" for line in verdict.failure.output)
+        yield line()
+        yield line(f"… and {count(len(causes) - _CAUSES, 'more cause')}")
+    yield from _section("The recording is not fit to judge", unfit_lines(verdict), _CAUSES)
+    output = verdict.failure.output if verdict.failure is not None else ()
+    yield from _section("The build's last output", output, len(output))
+    yield from _remarks(verdict, gap=bool(causes or output or verdict.unfit_reason))
 
 
-def _cause(number: int, cause: Cause, verdict: Verdict, style: Style) -> Iterator[str]:
-    yield f"{number}. {style('strong', cause.title)}{_where(cause, len(verdict.results))}"
+def _cause(number: int, cause: Cause, verdict: Verdict) -> Iterator[Line]:
+    where = _where(cause, len(verdict.results))
+    yield line(f"{number}. ", ("strong", shown(cause.title)), where, hang=3)
+    if len(cause.endpoints) > 1:
+        named = ", ".join(shown(endpoint) for endpoint in cause.endpoints[:_ENDPOINTS])
+        more = len(cause.endpoints) - _ENDPOINTS
+        yield line(f"   at {named}" + (f" and {more} more" if more > 0 else ""), hang=6)
     for difference in cause.differences[:_DIFFERENCES]:
-        yield from _difference(difference, style)
+        yield from _difference(difference)
     if len(cause.differences) > _DIFFERENCES:
-        yield f"   … and {_count(len(cause.differences) - _DIFFERENCES, 'more difference')}"
-    for position in cause.consequences[:_CONSEQUENCES]:
-        result = verdict.results[position]
-        yield f"   so {result.endpoint} differs: {describe(result.differences[0])}"
-    if (more := len(cause.consequences) - _CONSEQUENCES) > 0:
-        yield f"   so {_count(more, 'more exchange')} differ{'s' if more == 1 else ''}"
+        yield line(f"   … and {count(len(cause.differences) - _DIFFERENCES, 'more difference')}")
+    follows = [_consequence(cause, position, verdict) for position in cause.consequences]
+    for index in cause.calls_following:
+        finding = verdict.upstream[index]
+        follows.append(f"upstream call {finding.kind}: {finding.upstream} {finding.call}")
+    for text in follows[:_CONSEQUENCES]:
+        yield line(f"   so {shown(text)}", hang=6)
+    if (more := len(follows) - _CONSEQUENCES) > 0:
+        yield line(f"   so {count(more, 'more consequence')}")
+    if cause.hint:
+        yield line("   ", ("weak", f"→ {cause.hint}"), hang=5)
+
+
+def _consequence(cause: Cause, position: int, verdict: Verdict) -> str:
+    result = verdict.results[position]
+    said = describe(result.differences[0]) if result.differences else "differs"
+    via = cause.via.get(position)
+    carried = f"; it carries {via}" if via is not None else ""
+    return f"{result.endpoint} differs: {said}{carried}"
 
 
 def _where(cause: Cause, total: int) -> str:
+    if cause.kind in ("attempt", "condition"):
+        return ""
     if not cause.positions:
         return "  (before the first exchange)"
     first, others = cause.positions[0] + 1, len(cause.positions) - 1
@@ -102,70 +95,82 @@ def _where(cause: Cause, total: int) -> str:
     return f"  (exchange {first} of {total}{more})"
 
 
-def _difference(difference: Difference, style: Style) -> Iterator[str]:
-    label = _label(difference)
-    expected, actual = _shown(difference.expected), _shown(difference.actual)
+def _difference(difference: Difference) -> Iterator[Line]:
+    name = label(difference)
+    expected, actual = shown(difference.expected), shown(difference.actual)
     if difference.expected is None and difference.actual is None:
-        yield f"   {label}  {difference.reason}"
+        yield line(f"   {name}  {shown(difference.reason)}", hang=6)
     elif difference.kind == "response":
-        yield f"   {label}  expected {expected}, {difference.reason}"
-    elif "\n" not in expected + actual and max(len(expected), len(actual)) <= _ONE_LINE:
-        yield f"   {label}  expected {style('good', expected)}, actual {style('bad', actual)}"
+        yield line(f"   {name}  expected {expected}, {shown(difference.reason)}", hang=6)
+    elif "\n" not in expected + actual and max(len(expected), len(actual)) <= _SHORT:
+        said = ("good", expected), ", actual ", ("bad", actual)
+        yield line(f"   {name}  expected ", *said, hang=6)
     else:
-        yield f"   {label}  {difference.reason}"
-        yield from _block("expected", expected, "good", style)
-        yield from _block("actual", actual, "bad", style)
+        yield line(f"   {name}  {shown(difference.reason)}", hang=6)
+        yield from _block("expected", expected, "good")
+        yield from _block("actual", actual, "bad")
 
 
-def _block(word: str, text: str, kind: str, style: Style) -> Iterator[str]:
-    first, *rest = text.split("\n")
-    yield f"     {word:8}  {style(kind, first)}"
-    for line in rest:
-        yield f"               {style(kind, line)}"
+def _block(word: str, text: str, style: str) -> Iterator[Line]:
+    for place, part in enumerate(text.split("\n")):
+        yield line(f"     {word if not place else '':8}  ", (style, part), hang=15)
 
 
-def _unfit(verdict: Verdict, style: Style) -> Iterator[str]:
-    unfit = [
-        f"{result.endpoint} (exchange {result.position + 1}, {result.id}): {result.note}"
-        for result in verdict.results
-        if result.state is State.UNFIT
-    ]
-    unfit += [
-        f"upstream call {call.upstream} {call.call} ({call.id}): {call.reason}"
-        for call in verdict.unfit_calls
-    ]
-    if verdict.truncated is not None:
-        unfit.append(verdict.truncated)
-    if not unfit:
+def _section(title: str, lines: list[str] | tuple[str, ...], most: int) -> Iterator[Line]:
+    if not lines:
         return
-    yield ""
-    yield style("strong", "The recording is not fit to judge")
-    yield from (f"   {line}" for line in unfit[:_CAUSES])
-    if len(unfit) > _CAUSES:
-        yield f"   … and {len(unfit) - _CAUSES} more"
+    yield line()
+    yield line(("strong", title))
+    for text in lines[:most]:
+        yield line(f"   {shown(text)}", hang=6)
+    if len(lines) > most:
+        yield line(f"   … and {len(lines) - most} more")
 
 
-def _label(difference: Difference) -> str:
-    if difference.kind in ("field", "trailer", "query"):
-        return f"{difference.kind} {difference.place}"
-    return difference.place
+def _remarks(verdict: Verdict, gap: bool) -> Iterator[Line]:
+    """What judges nothing, in a line each."""
+    remarks = list(_remark_texts(verdict))
+    if remarks and gap:
+        yield line()
+    for text in remarks:
+        yield line(("weak", shown(text)), hang=2)
 
 
-def _shown(value: str | None) -> str:
-    if value is None:
-        return _ABSENT
-    # What a build sends must not move the reader's cursor.
-    return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in value)
+def _remark_texts(verdict: Verdict) -> Iterator[str]:
+    if said := accepted_line(verdict):
+        yield f"{said} (--json and --report say where and why)"
+    if verdict.moved:
+        calls = sorted({f"{moved.upstream} {moved.call}" for moved in verdict.moved})
+        yield f"answered in another exchange than recorded: {_listed(calls)}"
+    let_out = sorted({attempt.where for attempt in verdict.attempts if attempt.let_out})
+    if let_out:
+        yield f"left this machine: {_listed(let_out)}"
+    datagrams = sorted({a.where for a in verdict.attempts if not a.counts and not a.let_out})
+    if datagrams:
+        yield f"datagrams that went nowhere: {_listed(datagrams)}"
+    if verdict.unused_rules:
+        yield f"rules that match nothing: {_listed(verdict.unused_rules)}"
+    yield from (
+        f"{one.expression}: {one.actual}, {'holds' if one.holds else 'does not hold'}"
+        for one in verdict.conditions
+    )
+    yield from (_latency(one) for one in verdict.latency if not one.endpoint)
+    if (late := verdict.lateness) is not None:
+        yield f"behind schedule: p50 {milliseconds(late.p50_us)}, p99 {milliseconds(late.p99_us)}"
+    yield from verdict.notes
 
 
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+def _latency(latency: Latency) -> str:
+    parts = []
+    for name in ("p50", "p95", "p99"):
+        sides = (
+            "-" if side is None else milliseconds(getattr(side, f"{name}_us"))
+            for side in (latency.recorded, latency.live)
+        )
+        parts.append(f"{name} {' → '.join(sides)}")
+    return f"latency, recorded → live: {', '.join(parts)}"
 
 
-def _one_line(value: str | None) -> str:
-    text = _shown(value).replace("\n", "\\n")
-    return text if len(text) <= 2 * _ONE_LINE else f"{text[: 2 * _ONE_LINE]}…"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _listed(texts: list[str]) -> str:
+    more = f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
+    return ", ".join(one_line(text) for text in texts[:_LISTED]) + more

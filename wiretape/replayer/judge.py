@@ -1,0 +1,78 @@
+"""One exchange: its request made ready to be sent, and what came back judged."""
+
+from __future__ import annotations
+
+import re
+from time import time_ns
+
+from wiretape.exchange.http1 import write_request, write_response
+from wiretape.exchange.v1.exchange_pb2 import Content, Exchange
+from wiretape.replayer.compare import Difference, compare_responses
+from wiretape.replayer.correlate import Correlation, Judgement, Span
+from wiretape.replayer.io.client import Answer, read_response
+from wiretape.replayer.verdict import Result, State
+
+# Nearly every answer has one, and nearly every answer differs in it alone.
+_DATE = re.compile(rb"(?i)\r\ndate: ?([^\r\n]{29})\r\n")
+
+
+class Attempt:
+    """One step of one run: `wire` is what to send, `awaited` what may come without being read."""
+
+    def __init__(self, position: int, exchange: Exchange, correlation: Correlation) -> None:
+        self.position = position
+        self._exchange = exchange
+        self._correlation = correlation
+        http = exchange.http
+        recorded, self._expected = write_request(http.request), write_response(http.response)
+        self.wire = correlation.to_live(recorded)
+        correlation.saw(recorded, self.wire)
+        correlation.begin(http.request.first_byte_at_ns, time_ns())
+        # A response without interim ones and with an end of its own can be compared as bytes.
+        self.awaited: bytes | None = None
+        self.date = (0, 0)
+        if not http.interim and http.response.content.framing != Content.CLOSE:
+            self.awaited = correlation.to_live(self._expected)
+            head_end = self.awaited.find(b"\r\n\r\n") + 2
+            if found := _DATE.search(self.awaited, 0, head_end):
+                self.date = found.span(1)
+
+    def judge(self, answer: Answer, result: Result) -> None:
+        """Put into `result` what became of it."""
+        result.live_at_ns = answer.sent_at_ns
+        result.live_ns = answer.done_at_ns - answer.sent_at_ns
+        if answer.date is not None:
+            self._judge_date(answer, answer.date, result)
+        if answer.equal and self.awaited is not None:
+            self._correlation.saw(self._expected, self.awaited)
+            result.state = State.SAME
+            return
+        result.differences = self._compare(answer, result)
+        result.state = State.DIFFERS if result.differences else State.SAME
+
+    def _judge_date(self, answer: Answer, date: bytes, result: Result) -> None:
+        """Nothing but the Date differs; where that is not accepted, the response is read."""
+        assert self.awaited is not None
+        start, end = self.date
+        recorded = self.awaited[start:end].decode()
+        judgement = Judgement(self._correlation, self._span(answer, result))
+        if judgement.same_text(recorded, date.decode("latin-1")):
+            judgement.commit()
+            return
+        raw = self.awaited[:start] + date + self.awaited[end:]
+        answer.equal = False
+        answer.response = read_response(raw, self._exchange.http.request.method)
+
+    def _span(self, answer: Answer, result: Result) -> Span:
+        begun_ns = self._exchange.http.request.first_byte_at_ns
+        return Span(begun_ns, result.recorded_ns, answer.sent_at_ns, result.live_ns)
+
+    def _compare(self, answer: Answer, result: Result) -> list[Difference]:
+        http = self._exchange.http
+        if answer.response is None:
+            reason = answer.problem or "no response"
+            return [Difference("response", "response", str(http.response.status), None, reason)]
+        judgement = Judgement(self._correlation, self._span(answer, result))
+        found = compare_responses(http, answer.response, answer.interim, judgement)
+        judgement.commit()
+        return found

@@ -1,0 +1,157 @@
+"""What a mock writes: the recorded answer in today's terms, a recorded fault, or that of a miss."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+
+from wiretape.exchange.content import ContentError, field_value
+from wiretape.exchange.http1 import write_response
+from wiretape.exchange.http1.writer import framed_content, response_head
+from wiretape.exchange.v1.exchange_pb2 import (
+    ConnectionEnd,
+    HttpRequest,
+    HttpResponse,
+)
+from wiretape.replayer.compare.content import media_type, plain
+from wiretape.replayer.correlate import Correlation
+from wiretape.replayer.mocks.calls import Call
+from wiretape.replayer.mocks.findings import Miss
+from wiretape.replayer.mocks.mock_time import is_signed, shifted
+from wiretape.replayer.mocks.names import call_text, closes
+
+MISS_STATUS = 599
+_NOT_SENT = frozenset([100, 101])
+_TEXTUAL = ("json", "xml", "javascript", "x-www-form-urlencoded", "csv", "graphql")
+# An upstream that ends a connection does so at once; a service gives up after a while.
+_STALL_NS = 200 * 10**6
+# How much longer than recorded an upstream that gave no answer gives none.
+_PATIENCE_NS = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the listener writes, and whether it ends the connection then.
+
+    Nothing to write repeats an upstream that ended the connection without an answer. `wait_ns`
+    passes before it is written, `hold_ns` between that and the end; `reset` ends it by RST. `miss`
+    says that it was not recorded.
+    """
+
+    wire: bytes
+    close: bool
+    wait_ns: int = 0
+    hold_ns: int = 0
+    reset: bool = False
+    miss: Miss | None = None
+
+
+class Answers:
+    """Writes recorded answers. `pace`: what part of the recorded time they take, 0 for none."""
+
+    def __init__(self, correlation: Correlation, shift: bool = True, pace: float = 0) -> None:
+        self._correlation = correlation
+        self._shifts = shift
+        self._pace = pace
+
+    def recorded(self, call: Call, request: HttpRequest, at_ns: int) -> Answer:
+        """The answer of `call` to the live `request`, which came at `at_ns`."""
+        exchange = call.exchange
+        recorded = exchange.http
+        asked_ns = recorded.request.last_byte_at_ns
+        if not recorded.HasField("response"):
+            hold_ns = self._hold_ns(call.end, asked_ns)
+            return Answer(b"", True, 0, hold_ns, _is_reset(call.end))
+        interim = b"".join(write_response(m) for m in recorded.interim if m.status not in _NOT_SENT)
+        wire = interim + self._live(recorded.response, recorded.request.first_byte_at_ns, at_ns)
+        wait_ns = max(0, int((recorded.response.first_byte_at_ns - asked_ns) * self._pace))
+        if recorded.response.content.complete:
+            return Answer(wire, closes(recorded.response) or closes(request), wait_ns)
+        hold_ns = self._hold_ns(call.end, recorded.response.last_byte_at_ns)
+        return Answer(wire, True, wait_ns, hold_ns, _is_reset(call.end))
+
+    def _live(self, response: HttpResponse, recorded_at_ns: int, at_ns: int) -> bytes:
+        """The response with live values and times; codings are undone where that changes it."""
+        if response.status in _NOT_SENT:
+            return b""
+        head, content = response_head(response), response.content
+        signed = is_signed(head)
+
+        def today(data: bytes) -> bytes:
+            return self._today(data, recorded_at_ns, at_ns, signed)
+
+        coded = field_value(response.fields, b"content-encoding")
+        data = live = content.data
+        if data and is_textual(response) and (content.complete or not coded):
+            with suppress(ContentError):
+                data = plain(response)
+                live = today(data)
+        if live != data:
+            response = _with_content(response, live, len(live) - len(content.data))
+            head, content = response_head(response), response.content
+        return today(head) + framed_content(content, response.trailers)
+
+    def _today(self, data: bytes, recorded_at_ns: int, at_ns: int, signed: bool) -> bytes:
+        live = self._correlation.to_live(data)
+        self._correlation.saw(data, live)
+        if self._shifts and not signed:
+            known = self._correlation.instants
+            live = shifted(live, recorded_at_ns, at_ns - recorded_at_ns, known)
+        return live
+
+    def _hold_ns(self, end: ConnectionEnd | None, since_ns: int) -> int:
+        """How long nothing more comes before the connection ends.
+
+        Where the service gave up, our end must come after its own patience, so that it gives up
+        again.
+        """
+        after_ns = end.closed_at_ns - since_ns if end is not None else 0
+        return after_ns + _PATIENCE_NS if after_ns >= _STALL_NS else 0
+
+
+def _with_content(response: HttpResponse, data: bytes, longer: int) -> HttpResponse:
+    """The same response with uncoded `data` as its content, framed as it was; of a content that
+    ended early, what is missing stays missing."""
+    copy = HttpResponse()
+    copy.CopyFrom(response)
+    copy.content.data = data
+    if longer or field_value(response.fields, b"content-encoding"):
+        copy.head = b""
+        del copy.content.chunk_lengths[:], copy.fields[:]
+        for field in response.fields:
+            name = field.name.lower()
+            if name == b"content-length":
+                copy.fields.add(name=field.name, value=b"%d" % (response.content.length + longer))
+            elif name != b"content-encoding":
+                copy.fields.append(field)
+    return copy
+
+
+def is_textual(response: HttpResponse) -> bool:
+    """Whether the content can hold ids and times that are to be read as text."""
+    kind = media_type(response)
+    return not kind or kind.startswith("text/") or kind.endswith(_TEXTUAL)
+
+
+def _is_reset(end: ConnectionEnd | None) -> bool:
+    return end is not None and end.how == ConnectionEnd.RESET
+
+
+def miss_answer(miss: Miss, request: HttpRequest) -> Answer:
+    """Status 599, and in the content what was recorded instead."""
+    said = {
+        "error": f"wiretape: no recorded answer to {call_text(request)} of {miss.name}",
+        "reason": miss.reason,
+        "nearest": call_text(miss.nearest.request) if miss.nearest else None,
+        "differences": [
+            {"place": d.place, "expected": d.expected, "actual": d.actual} for d in miss.differences
+        ],
+    }
+    content = json.dumps(said, indent=2).encode() + b"\n"
+    head = (
+        f"HTTP/1.1 {MISS_STATUS} Not Recorded\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    ).encode()
+    wire = head if request.method == "HEAD" else head + content
+    return Answer(wire, closes(request), miss=miss)

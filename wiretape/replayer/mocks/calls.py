@@ -1,0 +1,237 @@
+"""The recorded upstream calls, filed by what a live call is told by."""
+
+from __future__ import annotations
+
+import marshal
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+
+from wiretape.exchange.v1.exchange_pb2 import ConnectionEnd, Exchange, HttpRequest, HttpResponse
+from wiretape.replayer.caused import Begin, Caused, Interval, is_safe, marks, recorded_causes
+from wiretape.replayer.compare.content import canonical_content
+from wiretape.replayer.compare.fields import HOP_BY_HOP, grouped, normal_value
+from wiretape.replayer.compare.request import exact_key, origin_form
+from wiretape.replayer.correlate import shape
+from wiretape.replayer.mocks.names import upstream_names
+from wiretape.replayer.sessions import call_fault, unseen_end
+
+# What differs between two answers that are one and the same: when and for whom they were written.
+_OF_ONE_TIME = HOP_BY_HOP | frozenset(
+    ["age", "date", "expires", "server-timing", "traceparent", "x-correlation-id", "x-request-id"]
+)
+
+# Name of an upstream, method, and path with generated tokens blotted out.
+Shape = tuple[str, str, str]
+
+
+class Call:
+    """One recorded upstream call. `used`: a live call was answered by it."""
+
+    __slots__ = ("_calls", "_key", "caused", "end", "fault", "names", "number", "used")
+
+    def __init__(
+        self,
+        calls: Sequence[Exchange],
+        number: int,
+        names: tuple[str, ...],
+        caused: Caused,
+        fault: str | None,
+        end: ConnectionEnd | None = None,
+    ) -> None:
+        """`end`: how its connection ended, where that was the answer."""
+        self._calls = calls
+        self._key: bytes | None = None
+        self.number = number
+        self.names = names
+        self.caused = caused
+        self.fault = fault
+        self.end = end
+        self.used = False
+
+    @property
+    def exchange(self) -> Exchange:
+        return self._calls[self.number]
+
+    @property
+    def request(self) -> HttpRequest:
+        return self.exchange.http.request
+
+    @property
+    def key(self) -> bytes:
+        if self._key is None:
+            self._key = key_of(self.request)
+        return self._key
+
+    @property
+    def place(self) -> int:
+        """The position of the exchange that it is shown at."""
+        return self.caused.by[0] if self.caused.by else self.caused.after
+
+
+class Calls:
+    """All recorded calls of a run, in the order in which they began."""
+
+    def __init__(
+        self,
+        exchanges: Sequence[Exchange],
+        steps: Sequence[Interval],
+        ends: Mapping[str, ConnectionEnd],
+    ) -> None:
+        """`ends`: how connections ended, by id. `exchanges` come in the order of their begin."""
+        self.all: list[Call] = []
+        self._of: dict[int, list[Call]] = {}
+        self._late: dict[str, deque[Call]] = {}
+        self._free: dict[tuple[str, str, bytes], list[Call]] = {}
+        self._named: dict[str, list[Call]] = {}
+        self._constant: dict[tuple[str, bytes], bool] = {}
+        begins = list(_begins(exchanges))
+        last = {call.connection: place for place, call in enumerate(begins)}
+        known_names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        """Kept once, however many calls bear them."""
+        for number, (call, caused) in enumerate(
+            zip(begins, recorded_causes(steps, [call.begin for call in begins]), strict=True)
+        ):
+            fault, end = call.fault, None
+            if fault is None and call.torn:
+                end = ends.get(call.connection)
+                fault = unseen_end(end, last[call.connection] == number)
+            upstream = known_names.setdefault(call.names, call.names)
+            self._file(Call(exchanges, number, upstream, caused, fault, end), call)
+        self.only_name = next(iter(known_names))[0] if len(known_names) == 1 else ""
+        """The name of the only upstream there is; "" where there are several."""
+
+    def _file(self, call: Call, summary: _Summary) -> None:
+        self.all.append(call)
+        for name in call.names:
+            self._named.setdefault(name, []).append(call)
+        if call.fault is not None:
+            return
+        for place in call.caused.by:
+            self._of.setdefault(place, []).append(call)
+        for name in call.names:
+            if call.caused.late_ns:
+                self._late.setdefault(name, deque()).append(call)
+            if summary.begin.safe or not call.caused.by:
+                self._free.setdefault((name, summary.method, summary.target), []).append(call)
+
+    @property
+    def names(self) -> list[str]:
+        """Every upstream that was recorded, under every name that it has."""
+        return sorted(self._named)
+
+    def of(self, place: int) -> Sequence[Call]:
+        """Those that the exchange at `place` made, or may have made."""
+        return self._of.get(place, ())
+
+    def named(self, name: str) -> Sequence[Call]:
+        """All calls of one upstream."""
+        return self._named.get(name, ())
+
+    def late(self, name: str, begun: int) -> Iterator[Call]:
+        """Unused ones that began after the response of their exchange, up to the one at `begun`."""
+        waiting = self._late.get(name)
+        if not waiting:
+            return
+        while waiting and waiting[0].used:
+            waiting.popleft()
+        for call in waiting:
+            if call.caused.after > begun:
+                return
+            if not call.used:
+                yield call
+
+    def equal(self, name: str, request: HttpRequest, key: bytes) -> list[Call]:
+        """Calls of any cause that are equal, if safe; and those of no cause."""
+        filed = self._free.get((name, request.method, _target(request)), ())
+        return [call for call in filed if call.key == key]
+
+    def outside(self, name: str, request: HttpRequest) -> Iterator[Call]:
+        """Calls of no cause that may be equal under a renaming."""
+        wanted = shape_of(request)
+        for (named, method, _), calls in self._free.items():
+            if named == name and method == request.method:
+                for call in calls:
+                    if not call.caused.by and shape_of(call.request) == wanted:
+                        yield call
+
+    def is_constant(self, calls: Sequence[Call]) -> bool:
+        """Whether these equal calls have one answer."""
+        first = calls[0]
+        at = (first.names[0], first.key)
+        if at not in self._constant:
+            self._constant[at] = same_answer(calls)
+        return self._constant[at]
+
+
+class _Summary:
+    """What filing a call needs of its exchange."""
+
+    __slots__ = ("begin", "connection", "fault", "method", "names", "target", "torn")
+
+    def __init__(self, exchange: Exchange, alone: bool) -> None:
+        request, response = exchange.http.request, exchange.http.response
+        self.connection = exchange.connection.id
+        self.fault = call_fault(exchange)
+        self.torn = not (exchange.http.HasField("response") and response.content.complete)
+        self.names = upstream_names(exchange)
+        self.method, self.target = request.method, _target(request)
+        self.begin = Begin(
+            request.first_byte_at_ns, exchange.cause_id, marks(request), is_safe(self.method), alone
+        )
+
+
+def _begins(exchanges: Sequence[Exchange]) -> Iterator[_Summary]:
+    """In two passes, so that no exchange need be kept."""
+    alike = Counter(_written(exchange.http.request) for exchange in exchanges)
+    for exchange in exchanges:
+        yield _Summary(exchange, alike[_written(exchange.http.request)] == 1)
+
+
+def _written(request: HttpRequest) -> int:
+    return hash((request.method, request.target, request.authority, request.content.data))
+
+
+def _target(request: HttpRequest) -> bytes:
+    """The target, the same for each order of its query."""
+    path, query = origin_form(request.target)
+    return "&".join([path, *sorted(query)]).encode("latin-1")
+
+
+def key_of(request: HttpRequest) -> bytes:
+    """Equal for two requests that mean the same without any renaming."""
+    # Version 0 of marshal writes equal values as equal bytes; the later ones may not.
+    return blake2b(marshal.dumps(exact_key(request), 0), digest_size=16).digest()
+
+
+def shape_of(request: HttpRequest) -> tuple[str, str]:
+    return request.method, shape(origin_form(request.target)[0])
+
+
+def kind_of(request: HttpRequest) -> bytes:
+    """Equal for two requests that differ in nothing but what could be generated."""
+    path, query = origin_form(request.target)
+    content = shape(request.content.data.decode("latin-1"))
+    kind = (request.method, shape(path), sorted(map(shape, query)), content)
+    return blake2b(marshal.dumps(kind, 0), digest_size=16).digest()
+
+
+def same_answer(calls: Sequence[Call]) -> bool:
+    """Whether it makes no difference to the build by which of these it is answered."""
+    if len(calls) == 1:
+        return True
+    first, *others = (_answer_key(call.exchange) for call in calls)
+    return all(other == first for other in others)
+
+
+def _answer_key(exchange: Exchange) -> tuple[object, ...]:
+    if not exchange.http.HasField("response"):
+        return ()
+    response: HttpResponse = exchange.http.response
+    fields = grouped(response.fields, _OF_ONE_TIME)
+    return (
+        response.status,
+        sorted((name, normal_value(name, values)) for name, values in fields.items()),
+        canonical_content(response),
+        response.content.complete,
+    )

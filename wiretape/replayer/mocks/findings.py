@@ -1,0 +1,86 @@
+"""What was not as recorded with upstream calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from wiretape.exchange.v1.exchange_pb2 import HttpRequest
+from wiretape.replayer.caused import START_UP
+from wiretape.replayer.compare import Difference
+from wiretape.replayer.mocks.calls import Call
+from wiretape.replayer.mocks.names import call_text
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFinding:
+    """An upstream call that is not as recorded.
+
+    `kind` is missing (recorded, never made), extra (made, not recorded) or changed (both, and they
+    differ). `place` is the position of the exchange in flight, -1 before the first. `unreachable`:
+    the build was never told where this upstream is mocked.
+    """
+
+    kind: str
+    upstream: str
+    call: str
+    place: int
+    reason: str
+    nearest: str | None = None
+    differences: tuple[Difference, ...] = ()
+    unreachable: bool = False
+
+
+class Moved(NamedTuple):
+    """A call with one constant answer that came in another exchange than it was recorded in."""
+
+    upstream: str
+    call: str
+    recorded_place: int
+    place: int
+
+
+@dataclass(slots=True)
+class Miss:
+    """A live call that was not answered; without a request where what came is none."""
+
+    name: str
+    request: HttpRequest | None
+    place: int
+    at_ns: int
+    reason: str = ""
+    nearest: Call | None = None
+    differences: list[Difference] = field(default_factory=list)
+    passed_on: bool = False
+
+    @property
+    def text(self) -> str:
+        return call_text(self.request) if self.request is not None else "(no request)"
+
+
+def extra(miss: Miss) -> UpstreamFinding:
+    nearest = call_text(miss.nearest.request) if miss.nearest else None
+    reason = miss.reason
+    if miss.place == START_UP:
+        reason += "; it came at start-up, which the recording may lack: record from the start on"
+    return UpstreamFinding(
+        "extra", miss.name, miss.text, miss.place, reason, nearest, tuple(miss.differences)
+    )
+
+
+def changed(miss: Miss, call: Call, differences: list[Difference]) -> UpstreamFinding:
+    reason = "the call differs from the recorded one"
+    return UpstreamFinding(
+        "changed", call.names[0], call_text(call.request), miss.place, reason, None,
+        tuple(differences),
+    )  # fmt: skip
+
+
+def missing(call: Call, unreachable: bool) -> UpstreamFinding:
+    reason = "the recorded call never came"
+    if unreachable:
+        reason = f"the build was not told of {{mock:{call.names[0]}}} (--env)"
+    return UpstreamFinding(
+        "missing", call.names[0], call_text(call.request), call.place, reason,
+        unreachable=unreachable,
+    )  # fmt: skip
