@@ -27,7 +27,7 @@ def coded(data: bytes) -> str:
 
 
 def jwt(**claims: object) -> str:
-    said = f"{coded(b'{"alg":"HS256"}')}.{coded(json.dumps(claims).encode())}"
+    said = ".".join(coded(json.dumps(part).encode()) for part in ({"alg": "HS256"}, claims))
     return f"{said}.{coded(hmac.digest(SECRET, said.encode(), hashlib.sha256))}"
 
 

@@ -38,9 +38,9 @@ def post(target: str, content: object, fields: Fields | None = None) -> HttpRequ
     [
         (response_of(201, {"id": ORDER}), "$.id"),
         (response_of(201, {"a": [{"b c": ORDER}]}), '$.a[0]["b c"]'),
-        (response_of(201, b"", {"Location": f"/orders/{ORDER}"}), "location, path segment 3"),
-        (response_of(201, b"", {"Set-Cookie": f"o={ORDER}"}), "set-cookie o"),
-        (response_of(201, b"", {"Link": f"<?o={ORDER}>; rel=x"}), "link, link 1, query o"),
+        (response_of(201, b"", {"Location": f"/orders/{ORDER}"}), "location"),
+        (response_of(201, b"", {"Set-Cookie": f"o={ORDER}"}), "set-cookie: o"),
+        (response_of(201, b"", {"Link": f"<?o={ORDER}>; rel=x"}), "link"),
     ],
 )
 @pytest.mark.parametrize("live", [response_of(500, {"error": "x"}), None])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
 from wiretape.replayer.carried.candidates import Message
@@ -14,8 +14,6 @@ from wiretape.replayer.carried.places import Seen
 from wiretape.replayer.carried.plan import Makes, Plan, Unknown
 from wiretape.replayer.carried.rewriting import Parts, Use, rewritten
 from wiretape.replayer.correlate import Correlation
-
-AnyMessage = TypeVar("AnyMessage", HttpRequest, HttpResponse)
 
 
 class Lacking(NamedTuple):
@@ -78,14 +76,16 @@ class Carried:
         lacking = self._lacked(position, parts, correlation)
         if not parts and not correlation.live_of:
             return recorded, lacking
-        return self._rewritten(recorded, parts, correlation), lacking
+        source = self._source(correlation)
+        return rewritten(recorded, parts, source, correlation.to_live), lacking
 
     def answer(self, call: int, recorded: HttpResponse, correlation: Correlation) -> HttpResponse:
-        """The mock's answer to a call: what the build had sent upstream comes back live."""
+        """The mock's answer to a call: what the build had sent upstream comes back live.
+
+        What is carried alone; the recorded answer itself comes back where that is nothing.
+        """
         parts = self._plan.answered[call]
-        if not parts and not correlation.live_of:
-            return recorded
-        return self._rewritten(recorded, parts, correlation)
+        return rewritten(recorded, parts, self._source(correlation), bytes) if parts else recorded
 
     def answered(self, position: int, live: HttpResponse | None) -> list[Lacking]:
         """A live response came, or none; what it lacks that a later request carries."""
@@ -117,16 +117,14 @@ class Carried:
         kind = kinds.get(status)
         return next((u for u in self._plan.unknown[position] if u.kind == kind), None)
 
-    def _rewritten(
-        self, recorded: AnyMessage, parts: Parts, correlation: Correlation
-    ) -> AnyMessage:
+    def _source(self, correlation: Correlation) -> Callable[[int], str | None]:
         def live(slot: int) -> str | None:
             key = self._plan.values[slot]
             # What was accepted as a renaming holds for the whole run; a place may have moved.
             known = None if is_short(key) else correlation.live_of.get(key)
             return known or self._live[slot]
 
-        return rewritten(recorded, parts, live, correlation.to_live)
+        return live
 
     def _fill(self, makes: Makes, live: Message | None, position: int, where: str) -> list[Lacking]:
         if not makes:

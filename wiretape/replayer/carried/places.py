@@ -115,7 +115,7 @@ class InCookie(NamedTuple):
         return None
 
     def __str__(self) -> str:
-        return f"set-cookie {self.name}"
+        return f"set-cookie: {self.name}"
 
 
 class InJson(NamedTuple):
@@ -201,9 +201,6 @@ class Segment(NamedTuple):
         found = segments(text)
         return found[self.number] if self.number < len(found) else None
 
-    def __str__(self) -> str:
-        return f"path segment {self.number + 1}"
-
 
 class Parameter(NamedTuple):
     """A parameter of a URL's query, or of its fragment."""
@@ -216,9 +213,6 @@ class Parameter(NamedTuple):
         values = [v for name, v in parameters(text, self.fragment) if name == self.name]
         return values[self.nth] if self.nth < len(values) else None
 
-    def __str__(self) -> str:
-        return f"{'fragment' if self.fragment else 'query'} {self.name}"
-
 
 class EntityTag(NamedTuple):
     """What stands between the quotes of an entity tag, weak or strong (RFC 9110 §8.8.3)."""
@@ -226,9 +220,6 @@ class EntityTag(NamedTuple):
     def take(self, text: str) -> str | None:
         match = _ENTITY_TAG.fullmatch(text)
         return match[1] if match else None
-
-    def __str__(self) -> str:
-        return "tag"
 
 
 class Claim(NamedTuple):
@@ -238,9 +229,6 @@ class Claim(NamedTuple):
 
     def take(self, text: str) -> str | None:
         return next(iter(_at(claims(text), self.path, everywhere=False)), None)
-
-    def __str__(self) -> str:
-        return f"claim {json_path(self.path)}"
 
 
 class Link(NamedTuple):
@@ -252,9 +240,6 @@ class Link(NamedTuple):
         found = re.findall(r"<([^>]*)>", text)
         return found[self.number] if self.number < len(found) else None
 
-    def __str__(self) -> str:
-        return f"link {self.number + 1}"
-
 
 class Between(NamedTuple):
     """The token number `number` of those that stand between the pieces of fixed text."""
@@ -265,10 +250,6 @@ class Between(NamedTuple):
     def take(self, text: str) -> str | None:
         match = _pattern(self.fixed).fullmatch(text)
         return match[self.number + 1] if match else None
-
-    def __str__(self) -> str:
-        before = self.fixed[self.number].strip()
-        return f"after {before!r}" if before else "its beginning"
 
 
 Root = InField | InCookie | InJson | InTag | InText | InTarget | InForm
@@ -289,7 +270,8 @@ class Place(NamedTuple):
         return text or None
 
     def __str__(self) -> str:
-        return ", ".join(map(str, (self.root, *self.steps)))
+        """As differences spell it: the part alone, not the steps into its text."""
+        return str(self.root)
 
 
 @lru_cache(1 << 10)

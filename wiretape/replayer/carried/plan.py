@@ -128,8 +128,6 @@ class _Reading:
             needs_from=array("q", bytes(8 * count)), needs_to=array("q", bytes(8 * count)),
             call_places=places,
         )  # fmt: skip
-        sessions = Sessions()
-        self.plan.sessions = array("q", map(sessions.of, inbound))
         order = self._in_time(places)
         ahead = 0
         for now, (kind, number) in enumerate(order):
@@ -139,21 +137,16 @@ class _Reading:
             ahead = max(ahead, now + 1)
             self._take(kind, number)
 
-    def _scope(self, position: int) -> Scope:
-        path = path_of(self._inbound[position].http.request.target)
-        return Scope(f"{self.plan.sessions[position]} ", "", path)
-
-    def _scope_of_call(self, number: int) -> Scope:
-        call = self._calls[number]
-        upstream = spell(server_of(call))
-        return Scope(f"{upstream} ", upstream, path_of(call.http.request.target))
+    def _scope(self, position: int, request: HttpRequest) -> Scope:
+        return Scope(f"{self.plan.sessions[position]} ", "", path_of(request.target))
 
     def _gather(self, kind: int, number: int) -> None:
         """What a message further on carries."""
         if kind == _INBOUND:
-            found = candidates(self._inbound[number].http.request, self._scope(number))
-        elif kind == _ANSWER and self._calls[number].http.HasField("response"):
-            found = candidates(self._calls[number].http.response, self._scope_of_call(number))
+            request = self._inbound[number].http.request
+            found = candidates(request, self._scope(number, request))
+        elif kind == _ANSWER and (call := self._calls[number]).http.HasField("response"):
+            found = candidates(call.http.response, _scope_of_call(call))
         else:
             return
         for _, part in found:
@@ -178,7 +171,9 @@ class _Reading:
                 kinds.append(kind)
                 numbers.append(number)
 
+        sessions = Sessions()
         for position, exchange in enumerate(self._inbound):
+            self.plan.sessions.append(sessions.of(exchange))
             note(exchange, position, position, _INBOUND, _RESPONSE)
         for number, call in enumerate(self._calls):
             note(call, places[number], number, _CALL, _ANSWER)
@@ -192,13 +187,13 @@ class _Reading:
         elif kind == _RESPONSE:
             http = self._inbound[number].http
             if http.HasField("response"):
-                plan.made[number] = self._make(http.response, self._scope(number), number)
+                scope = self._scope(number, http.request)
+                plan.made[number] = self._make(http.response, scope, number)
         elif kind == _CALL:
-            request = self._calls[number].http.request
-            plan.called[number] = self._make(request, self._scope_of_call(number), -1 - number)
-        elif self._calls[number].http.HasField("response"):
-            response = self._calls[number].http.response
-            parts, _, _ = self._uses(response, self._scope_of_call(number), _BROUGHT)
+            call = self._calls[number]
+            plan.called[number] = self._make(call.http.request, _scope_of_call(call), -1 - number)
+        elif (call := self._calls[number]).http.HasField("response"):
+            parts, _, _ = self._uses(call.http.response, _scope_of_call(call), _BROUGHT)
             plan.answered[number] = parts
 
     def _take_request(self, position: int) -> None:
@@ -206,14 +201,14 @@ class _Reading:
         request, status = http.request, http.response.status
         leaves = request.method in ("POST", "PUT", "PATCH") and 200 <= status < 300
         parts, slots, unknown = self._uses(
-            request, self._scope(position), _LEFT if leaves else _BROUGHT
+            request, self._scope(position, request), _LEFT if leaves else _BROUGHT
         )
         plan.sent[position] = parts
         plan.needs_from[position] = len(plan.needs)
         plan.needs.extend(sorted({self._filled_by[slot] for slot in slots}))
         plan.needs_to[position] = len(plan.needs)
         if unknown:
-            self._note_tokens(position, unknown)
+            self._note_tokens(position, request, unknown)
         if 200 <= status < 400 and not (request.method == "PUT" and status == 201):
             plan.unknown[position] = tuple(_named(request, part, c) for part, c in unknown)[:2]
 
@@ -328,9 +323,10 @@ class _Reading:
             self._shared.clear()
         return cast(Shared, self._shared.setdefault(parts, parts))
 
-    def _note_tokens(self, position: int, unknown: list[tuple[int, Candidate]]) -> None:
+    def _note_tokens(
+        self, position: int, request: HttpRequest, unknown: list[tuple[int, Candidate]]
+    ) -> None:
         """Tokens with an end that nobody in the recording issued."""
-        request = self._inbound[position].http.request
         for part, candidate in unknown:
             payload = claims(candidate.text)
             expires = payload.get("exp") if isinstance(payload, dict) else None
@@ -345,6 +341,11 @@ class _Reading:
             )
             token.used_until_ns = request.first_byte_at_ns
             token.count += 1
+
+
+def _scope_of_call(call: Exchange) -> Scope:
+    upstream = spell(server_of(call))
+    return Scope(f"{upstream} ", upstream, path_of(call.http.request.target))
 
 
 def _tells(request: HttpRequest, part: int, candidate: Candidate) -> bool:

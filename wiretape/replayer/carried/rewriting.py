@@ -65,7 +65,7 @@ class _Edit(NamedTuple):
 def rewritten(message: AnyMessage, parts: Parts, live: Live, translate: Translate) -> AnyMessage:
     """A copy with the live values of all slots that have one; the rest is passed to `translate`.
 
-    `translate` keeps lengths. The message itself comes back where nothing changes.
+    `translate` keeps lengths.
     """
     uses = dict(parts)
     copy = type(message)()
