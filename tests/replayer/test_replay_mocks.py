@@ -7,6 +7,7 @@ import pytest
 from tapes import BEGIN_NS, MS, Tape, request_of, response_of
 
 from wiretape.exchange.v1.exchange_pb2 import ConnectionEnd, Exchange, HttpRequest, HttpResponse
+from wiretape.replayer.carried import plan
 from wiretape.replayer.caused import InFlight, Interval, marks
 from wiretape.replayer.correlate import Correlation
 from wiretape.replayer.mocks import (
@@ -72,7 +73,8 @@ class Service:
         correlation = Correlation()
         outbound.sort(key=lambda e: e.http.request.first_byte_at_ns)
         calls = Calls(outbound, steps, self.tape.ends(self.how))
-        answers = Answers(correlation, shift, pace)
+        carried = plan(self.inbound, outbound, [call.place for call in calls.all])
+        answers = Answers(correlation, carried, shift, pace)
         return Mocks(calls, correlation, self.in_flight, answers, self.inbound)
 
     def drive(self, position: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tapes import TARGET, UPSTREAM_ENV, Outcome, Tape, build, request_of, response_of
 
+from wiretape.replayer.carried import plan as plan_carried
 from wiretape.replayer.dependencies import chosen, needed, sessions, touches
 from wiretape.replayer.errors import UsageError
 from wiretape.replayer.schedule import Order
@@ -56,14 +57,14 @@ def test_what_a_request_needs(tape: Tape) -> None:
 )
 def test_what_must_follow_what(tape: Tape, later: int, earlier: int, follows: bool) -> None:
     a_shop(tape)
-    touched = touches(tape.exchanges)
+    touched = touches(tape.exchanges, plan_carried(tape.exchanges))
     assert touched[later].must_follow(earlier, touched[earlier]) == follows
 
 
 def test_changes_at_the_same_time_have_no_order(tape: Tape) -> None:
     a_shop(tape)
     tape.exchanges[1].http.response.last_byte_at_ns += 10**9
-    touched = touches(tape.exchanges)
+    touched = touches(tape.exchanges, plan_carried(tape.exchanges))
     assert not touched[2].must_follow(1, touched[1])
     assert not touched[3].needs, "it was asked before the answer was there"
 
@@ -108,13 +109,16 @@ def test_only_some_and_what_they_depend_on(
     tape: Tape, only: list[str], expected: list[int]
 ) -> None:
     a_shop(tape)
-    assert chosen(tape.exchanges, only, touches(tape.exchanges)) == expected
+    assert (
+        chosen(tape.exchanges, only, touches(tape.exchanges, plan_carried(tape.exchanges)))
+        == expected
+    )
 
 
 def test_only_what_is_not_there(tape: Tape) -> None:
     a_shop(tape)
     with pytest.raises(UsageError, match="no request of the recording is called '/nothing'"):
-        chosen(tape.exchanges, ["/nothing"], touches(tape.exchanges))
+        chosen(tape.exchanges, ["/nothing"], touches(tape.exchanges, plan_carried(tape.exchanges)))
 
 
 def test_the_order_of_several() -> None:
@@ -161,6 +165,7 @@ def a_busy_shop(tape: Tape) -> None:
             (call, response_of(200, {"price": number})),
             connection=f"d{number}",
         )
+
 
 @pytest.mark.parametrize("fault", ["", "total", "no-call", "changed-call"])
 def test_several_at_once_give_the_same_verdict(

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest, HttpResponse
+from wiretape.replayer.carried import Carried
 from wiretape.replayer.caused import is_safe
 from wiretape.replayer.compare.request import origin_form
 from wiretape.replayer.errors import UsageError
@@ -22,7 +23,7 @@ _OF_THE_CLIENT = frozenset([b"user-agent", b"host", b"accept", b"content-length"
 _COOKIE_VALUE = 16
 
 
-def touches(inbound: Sequence[Exchange]) -> list[Touch]:
+def touches(inbound: Sequence[Exchange], carried: Carried) -> list[Touch]:
     """What each exchange has to do with those before it."""
     session_of = sessions(inbound)
     found: list[Touch] = []
@@ -36,7 +37,7 @@ def touches(inbound: Sequence[Exchange]) -> list[Touch]:
                 not is_safe(request.method),
                 request.first_byte_at_ns,
                 ended_ns,
-                needs,
+                tuple(sorted({*needs, *carried.needs(position)})),
             )
         )
     return found

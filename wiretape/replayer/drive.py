@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
 
+from wiretape.replayer.carried import Carried
 from wiretape.replayer.caused import InFlight, marks
 from wiretape.replayer.config import Config, Target
 from wiretape.replayer.correlate import Correlation
@@ -52,6 +53,7 @@ class Drive:
         correlation: Correlation,
         in_flight: InFlight,
         mocks: Mocks,
+        carried: Carried,
         verdict: Verdict,
         still_there: StillThere,
     ) -> None:
@@ -61,6 +63,7 @@ class Drive:
         self._correlation = correlation
         self._in_flight = in_flight
         self._mocks = mocks
+        self._carried = carried
         self._verdict = verdict
         self._still_there = still_there
         self._failed = 0
@@ -128,7 +131,7 @@ class Drive:
         await pace.until_due(request.first_byte_at_ns)
         result = self._verdict.results[position]
         self._in_flight.begin(position, marks(request))
-        attempt = Attempt(position, exchange, self._correlation)
+        attempt = Attempt(position, exchange, self._correlation, self._carried)
         try:
             answer = await client.exchange(
                 exchange.connection.id,

@@ -7,9 +7,11 @@ from time import time_ns
 
 from wiretape.exchange.http1 import write_request, write_response
 from wiretape.exchange.v1.exchange_pb2 import Content, Exchange
+from wiretape.replayer.carried import Carried, Lacking
 from wiretape.replayer.compare import Difference, compare_responses
 from wiretape.replayer.correlate import Correlation, Judgement, Span
 from wiretape.replayer.io.client import Answer, read_response
+from wiretape.replayer.verdict import Lacking as Lacked
 from wiretape.replayer.verdict import Result, State
 
 # Nearly every answer has one, and nearly every answer differs in it alone.
@@ -19,13 +21,16 @@ _DATE = re.compile(rb"(?i)\r\ndate: ?([^\r\n]{29})\r\n")
 class Attempt:
     """One step of one run: `wire` is what to send, `awaited` what may come without being read."""
 
-    def __init__(self, position: int, exchange: Exchange, correlation: Correlation) -> None:
+    def __init__(
+        self, position: int, exchange: Exchange, correlation: Correlation, carried: Carried
+    ) -> None:
         self.position = position
         self._exchange = exchange
         self._correlation = correlation
+        self._carried = carried
         http = exchange.http
         recorded, self._expected = write_request(http.request), write_response(http.response)
-        self.wire = correlation.to_live(recorded)
+        self.wire = write_request(carried.request(position, http.request, correlation)[0])
         correlation.saw(recorded, self.wire)
         correlation.begin(http.request.first_byte_at_ns, time_ns())
         # A response without interim ones and with an end of its own can be compared as bytes.
@@ -45,9 +50,14 @@ class Attempt:
             self._judge_date(answer, answer.date, result)
         if answer.equal and self.awaited is not None:
             self._correlation.saw(self._expected, self.awaited)
+            self._carried.answered_as_recorded(self.position, self._correlation)
             result.state = State.SAME
             return
         result.differences = self._compare(answer, result)
+        lacking = self._carried.answered(self.position, answer.response)
+        # Mostly a comparison has said so already.
+        result.differences = result.differences or [_not_given(one) for one in lacking]
+        result.lacking = [Lacked(*one) for one in self._carried.explain(self.position)]
         result.state = State.DIFFERS if result.differences else State.SAME
 
     def _judge_date(self, answer: Answer, date: bytes, result: Result) -> None:
@@ -76,3 +86,8 @@ class Attempt:
         found = compare_responses(http, answer.response, answer.interim, judgement)
         judgement.commit()
         return found
+
+
+def _not_given(lacking: Lacking) -> Difference:
+    reason = "a later request carries what stood here"
+    return Difference("content", lacking.place, lacking.value, None, reason)

@@ -7,9 +7,10 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 from typing import Any
 
+from wiretape.replayer.carried import plan as plan_carried
 from wiretape.replayer.caused import START_UP, InFlight
 from wiretape.replayer.conditions import evaluate
 from wiretape.replayer.config import Config
@@ -82,10 +83,14 @@ class _Run:
         self._config = config
         self._tell = tell
         self._steps = plan(traffic.inbound)
+        outbound = traffic.outbound if config.mock else []
+        steps = list(intervals(traffic.inbound)) if outbound else []
+        calls = Calls(outbound, steps, traffic.ends)
+        self._carried = plan_carried(traffic.inbound, outbound, [c.place for c in calls.all])
         driven: Collection[int] = range(len(self._steps))
         follows = None
         if config.only or config.concurrency > 1:
-            touched = touches(traffic.inbound)
+            touched = touches(traffic.inbound, self._carried)
             follows = partial(self._follows, touched)
             if config.only:
                 driven = chosen(traffic.inbound, config.only, touched)
@@ -94,14 +99,11 @@ class _Run:
         self.verdict.results = [_result(step, to_drive) for step in self._steps]
         self._correlation = Correlation()
         self._in_flight = InFlight()
-        outbound = traffic.outbound if config.mock else []
-        steps = list(intervals(traffic.inbound)) if outbound else []
-        calls = Calls(outbound, steps, traffic.ends)
         self._mocks = Mocks(
             calls,
             self._correlation,
             self._in_flight,
-            Answers(self._correlation, config.mock_time_shifts, config.mock_timing),
+            Answers(self._correlation, self._carried, config.mock_time_shifts, config.mock_timing),
             traffic.inbound,
         )
         self._mock_names = mocks_named(config, self._mocks.names)
@@ -115,6 +117,7 @@ class _Run:
             self._correlation,
             self._in_flight,
             self._mocks,
+            self._carried,
             self.verdict,
             self._still_there,
         )
@@ -205,6 +208,8 @@ class _Run:
                 self._build = await start
                 raise
         await until_ready(self._config, self._build, target, ready, path)
+        for expired in self._carried.expired(time_ns()):
+            self._tell(expired.message)
         self._tell(f"replaying {len(self.positions)} exchanges against {target}")
         await self._drive.all(Client(target, self._config.timeout_ns), target)
         await self._still_there(0, "after the last exchange")

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 
+from wiretape.replayer.carried import plan
 from wiretape.replayer.caused import InFlight
 from wiretape.replayer.config import MockConfig
 from wiretape.replayer.correlate import Correlation
@@ -30,11 +31,13 @@ def stand_in(config: MockConfig, tell: Callable[[str], None]) -> int:
         raise UnfitRecordingError("nothing to answer: no upstream call was recorded")
     correlation = Correlation()
     # Nothing is driven here, so all that was recorded may be asked for at any time.
+    calls = Calls(outbound, (), traffic.ends)
+    carried = plan((), outbound, [call.place for call in calls.all])
     mocks = Mocks(
-        Calls(outbound, (), traffic.ends),
+        calls,
         correlation,
         InFlight(),
-        Answers(correlation, config.mock_time_shifts, config.mock_timing),
+        Answers(correlation, carried, config.mock_time_shifts, config.mock_timing),
     )
     real = RealUpstream(mocks, config.timeout_ns) if config.pass_on else None
     listeners = Listeners(mocks, real.pass_on if real is not None else None)

@@ -14,6 +14,7 @@ from wiretape.exchange.v1.exchange_pb2 import (
     HttpRequest,
     HttpResponse,
 )
+from wiretape.replayer.carried import Carried
 from wiretape.replayer.compare.content import media_type, plain
 from wiretape.replayer.correlate import Correlation
 from wiretape.replayer.mocks.calls import Call
@@ -50,8 +51,11 @@ class Answer:
 class Answers:
     """Writes recorded answers. `pace`: what part of the recorded time they take, 0 for none."""
 
-    def __init__(self, correlation: Correlation, shift: bool = True, pace: float = 0) -> None:
+    def __init__(
+        self, correlation: Correlation, carried: Carried, shift: bool = True, pace: float = 0
+    ) -> None:
         self._correlation = correlation
+        self._carried = carried
         self._shifts = shift
         self._pace = pace
 
@@ -59,42 +63,48 @@ class Answers:
         """The answer of `call` to the live `request`, which came at `at_ns`."""
         exchange = call.exchange
         recorded = exchange.http
+        self._carried.called(call.number, request)
         asked_ns = recorded.request.last_byte_at_ns
         if not recorded.HasField("response"):
             hold_ns = self._hold_ns(call.end, asked_ns)
             return Answer(b"", True, 0, hold_ns, _is_reset(call.end))
         interim = b"".join(write_response(m) for m in recorded.interim if m.status not in _NOT_SENT)
-        wire = interim + self._live(recorded.response, recorded.request.first_byte_at_ns, at_ns)
+        wire = interim + self._live(call, recorded.request.first_byte_at_ns, at_ns)
         wait_ns = max(0, int((recorded.response.first_byte_at_ns - asked_ns) * self._pace))
         if recorded.response.content.complete:
             return Answer(wire, closes(recorded.response) or closes(request), wait_ns)
         hold_ns = self._hold_ns(call.end, recorded.response.last_byte_at_ns)
         return Answer(wire, True, wait_ns, hold_ns, _is_reset(call.end))
 
-    def _live(self, response: HttpResponse, recorded_at_ns: int, at_ns: int) -> bytes:
+    def _live(self, call: Call, recorded_at_ns: int, at_ns: int) -> bytes:
         """The response with live values and times; codings are undone where that changes it."""
-        if response.status in _NOT_SENT:
+        recorded = call.exchange.http.response
+        if recorded.status in _NOT_SENT:
             return b""
+        response = self._carried.answer(call.number, recorded, self._correlation)
         head, content = response_head(response), response.content
         signed = is_signed(head)
 
-        def today(data: bytes) -> bytes:
-            return self._today(data, recorded_at_ns, at_ns, signed)
+        def today(data: bytes, before: bytes) -> bytes:
+            return self._today(data, before, recorded_at_ns, at_ns, signed)
 
         coded = field_value(response.fields, b"content-encoding")
         data = live = content.data
         if data and is_textual(response) and (content.complete or not coded):
             with suppress(ContentError):
                 data = plain(response)
-                live = today(data)
+                live = today(data, plain(recorded))
         if live != data:
             response = _with_content(response, live, len(live) - len(content.data))
             head, content = response_head(response), response.content
-        return today(head) + framed_content(content, response.trailers)
+        return today(head, response_head(recorded)) + framed_content(content, response.trailers)
 
-    def _today(self, data: bytes, recorded_at_ns: int, at_ns: int, signed: bool) -> bytes:
+    def _today(
+        self, data: bytes, before: bytes, recorded_at_ns: int, at_ns: int, signed: bool
+    ) -> bytes:
+        """`data`, which was `before` when recorded, in live values and times."""
         live = self._correlation.to_live(data)
-        self._correlation.saw(data, live)
+        self._correlation.saw(before, live)
         if self._shifts and not signed:
             known = self._correlation.instants
             live = shifted(live, recorded_at_ns, at_ns - recorded_at_ns, known)

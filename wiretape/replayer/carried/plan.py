@@ -1,0 +1,373 @@
+"""Reads a recording through, and finds which value each message carries on from which place.
+
+Once to gather what is carried at all, then in the order of time. A value belongs to who sent it
+first: what a client, or an upstream, brought in by itself is never renamed.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+
+from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest
+from wiretape.replayer.carried.candidates import (
+    TARGET,
+    Candidate,
+    Message,
+    Scope,
+    candidates,
+    path_of,
+)
+from wiretape.replayer.carried.expiry import Token
+from wiretape.replayer.carried.families import is_short, is_stored
+from wiretape.replayer.carried.owners import Sessions
+from wiretape.replayer.carried.places import Place, claims
+from wiretape.replayer.carried.produced import produced
+from wiretape.replayer.carried.rewriting import Parts, Use
+from wiretape.replayer.carried.wanted import Wanted
+from wiretape.replayer.sessions import server_of, spell
+
+# Values that are remembered at a time, and that are looked for at a time: those that nobody has
+# used for longest are forgotten, and requests further on than that are not looked ahead to.
+MOST_VALUES = 500_000
+_MOST_PLACES = 4
+_MOST_TOKENS = 10_000
+
+# What follows at one instant: a response before the request that comes after it.
+_INBOUND, _CALL, _ANSWER, _RESPONSE = range(4)
+
+# A value that was brought in by who sends it, and one that was left with the service that way.
+_BROUGHT, _LEFT = -1, -2
+
+
+class Unknown(NamedTuple):
+    """A value in a request that nothing in the recording created: `kind` is path or credential."""
+
+    kind: str
+    place: str
+    value: str
+
+
+class Made(NamedTuple):
+    """Where a message made a value: `event` is a position, or -1 - the number of a call."""
+
+    event: int
+    places: tuple[Place, ...]
+
+
+Makes = tuple[tuple[int, tuple[Place, ...]], ...]
+"""The slots that one message fills, with their places."""
+
+Shared = TypeVar("Shared", Parts, Makes)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What each message carries and fills; messages that do the same share one tuple.
+
+    `needs` holds, for the request at each position, the events that fill what it carries; those of
+    position n begin at `needs_from[n]`.
+    """
+
+    sent: list[Parts]
+    answered: list[Parts]
+    made: list[Makes]
+    called: list[Makes]
+    unknown: list[tuple[Unknown, ...]]
+    values: list[str] = field(default_factory=list)
+    needs: array[int] = field(default_factory=lambda: array("q"))
+    needs_from: array[int] = field(default_factory=lambda: array("q"))
+    needs_to: array[int] = field(default_factory=lambda: array("q"))
+    tokens: dict[str, Token] = field(default_factory=dict)
+    sessions: array[int] = field(default_factory=lambda: array("q"))
+    call_places: Sequence[int] = ()
+    forgotten: int = 0
+
+
+def read_through(
+    inbound: Sequence[Exchange], calls: Sequence[Exchange], places: Sequence[int]
+) -> Plan:
+    """The plan of a recording: `inbound` by position, `calls` with the position each belongs to."""
+    return _Reading(inbound, calls, places).plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Order(Sequence[tuple[int, int]]):
+    """Kind and number of every message, in the order of time."""
+
+    rows: array[int]
+    kinds: array[int]
+    numbers: array[int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        row = self.rows[place]
+        return self.kinds[row], self.numbers[row]
+
+
+class _Reading:
+    def __init__(
+        self, inbound: Sequence[Exchange], calls: Sequence[Exchange], places: Sequence[int]
+    ) -> None:
+        self._inbound, self._calls = inbound, calls
+        self._wanted = Wanted()
+        self._table: dict[str, int | Made] = {}
+        self._shared: dict[object, object] = {}
+        # The event that filled a slot last.
+        self._filled_by: list[int] = []
+        count = len(inbound)
+        self.plan = Plan(
+            [()] * count, [()] * len(calls), [()] * count, [()] * len(calls), [()] * count,
+            needs_from=array("q", bytes(8 * count)), needs_to=array("q", bytes(8 * count)),
+            call_places=places,
+        )  # fmt: skip
+        order = self._in_time(places)
+        ahead = 0
+        for now, (kind, number) in enumerate(order):
+            while ahead < len(order) and len(self._wanted) < MOST_VALUES:
+                self._gather(*order[ahead])
+                ahead += 1
+            ahead = max(ahead, now + 1)
+            self._take(kind, number)
+
+    def _scope(self, position: int, request: HttpRequest) -> Scope:
+        return Scope(f"{self.plan.sessions[position]} ", "", path_of(request.target))
+
+    def _gather(self, kind: int, number: int) -> None:
+        """What a message further on carries."""
+        if kind == _INBOUND:
+            request = self._inbound[number].http.request
+            found = candidates(request, self._scope(number, request))
+        elif kind == _ANSWER and (call := self._calls[number]).http.HasField("response"):
+            found = candidates(call.http.response, _scope_of_call(call))
+        else:
+            return
+        for _, part in found:
+            self._gather_keys(part)
+
+    def _gather_keys(self, found: Iterable[Candidate]) -> None:
+        for candidate in found:
+            for key in candidate.keys:
+                self._wanted.add(key)
+            if candidate.inner:
+                self._gather_keys(candidate.inner)
+
+    def _in_time(self, places: Sequence[int]) -> _Order:
+        """Kind and number of every message, in the order in which a client could know of them."""
+        times, order, kinds, numbers = array("q"), array("q"), array("b"), array("q")
+
+        def note(exchange: Exchange, place: int, number: int, first: int, second: int) -> None:
+            begun = exchange.http.request.first_byte_at_ns
+            for at_ns, kind in ((begun, first), (exchange.http.response.first_byte_at_ns, second)):
+                times.append(max(at_ns, begun))
+                order.append(place)
+                kinds.append(kind)
+                numbers.append(number)
+
+        sessions = Sessions()
+        for position, exchange in enumerate(self._inbound):
+            self.plan.sessions.append(sessions.of(exchange))
+            note(exchange, position, position, _INBOUND, _RESPONSE)
+        for number, call in enumerate(self._calls):
+            note(call, places[number], number, _CALL, _ANSWER)
+        rows = np.lexsort((np.array(numbers), np.array(kinds), np.array(order), np.array(times)))
+        return _Order(array("q", rows.tobytes()), kinds, numbers)
+
+    def _take(self, kind: int, number: int) -> None:
+        plan = self.plan
+        if kind == _INBOUND:
+            self._take_request(number)
+        elif kind == _RESPONSE:
+            http = self._inbound[number].http
+            if http.HasField("response"):
+                scope = self._scope(number, http.request)
+                plan.made[number] = self._make(http.response, scope, number)
+        elif kind == _CALL:
+            call = self._calls[number]
+            plan.called[number] = self._make(call.http.request, _scope_of_call(call), -1 - number)
+        elif (call := self._calls[number]).http.HasField("response"):
+            parts, _, _ = self._uses(call.http.response, _scope_of_call(call), _BROUGHT)
+            plan.answered[number] = parts
+
+    def _take_request(self, position: int) -> None:
+        plan, http = self.plan, self._inbound[position].http
+        request, status = http.request, http.response.status
+        leaves = request.method in ("POST", "PUT", "PATCH") and 200 <= status < 300
+        parts, slots, unknown = self._uses(
+            request, self._scope(position, request), _LEFT if leaves else _BROUGHT
+        )
+        plan.sent[position] = parts
+        plan.needs_from[position] = len(plan.needs)
+        plan.needs.extend(sorted({self._filled_by[slot] for slot in slots}))
+        plan.needs_to[position] = len(plan.needs)
+        if unknown:
+            self._note_tokens(position, request, unknown)
+        if 200 <= status < 400 and not (request.method == "PUT" and status == 201):
+            plan.unknown[position] = tuple(_named(request, part, c) for part, c in unknown)[:2]
+
+    def _uses(
+        self, message: Message, scope: Scope, brought: int
+    ) -> tuple[Parts, list[int], list[tuple[int, Candidate]]]:
+        """What a message carries, the slots of that, and what it names that nothing created."""
+        parts: list[tuple[int, tuple[Use, ...]]] = []
+        slots: list[int] = []
+        unknown: list[tuple[int, Candidate]] = []
+        for part, found in candidates(message, scope):
+            missing: list[Candidate] = []
+            if uses := self._resolve(found, brought, slots, missing):
+                parts.append((part, uses))
+            unknown += ((part, candidate) for candidate in missing)
+        shared = self._share(tuple(parts)) if parts else ()
+        if isinstance(message, HttpRequest):
+            unknown = [(p, c) for p, c in unknown if _tells(message, p, c)]
+        return shared, slots, unknown
+
+    def _resolve(
+        self, found: Iterable[Candidate], brought: int, slots: list[int], missing: list[Candidate]
+    ) -> tuple[Use, ...]:
+        uses: list[Use] = []
+        unmade: list[Candidate] = []
+        for candidate in found:
+            start, end = candidate.start, candidate.end
+            if any(start < use.end and use.start < end for use in uses):
+                continue
+            if candidate.inner:
+                inner = self._resolve(candidate.inner, brought, slots, missing)
+                if inner:
+                    uses.append(Use(start, end, -1, candidate.codings, candidate.text, inner))
+                continue
+            slot = self._slot(candidate.keys)
+            if slot is not None:
+                slots.append(slot)
+                uses.append(Use(start, end, slot, candidate.codings, candidate.text))
+                continue
+            if all(self._table.get(key) != _LEFT for key in candidate.keys):
+                unmade.append(candidate)
+            for key in candidate.keys:
+                if self._table.get(key) != _LEFT:
+                    self._remember(key, brought)
+                    self._wanted.settle(key)
+        uses.sort()
+        # Of what lies within each other the whole is named, unless a part of it was made.
+        named: list[Use | Candidate] = list(uses)
+        for candidate in unmade:
+            if not any(candidate.start < o.end and o.start < candidate.end for o in named):
+                named.append(candidate)
+                missing.append(candidate)
+        return tuple(uses)
+
+    def _slot(self, keys: tuple[str, ...]) -> int | None:
+        """The slot of the first key that some message made; None where the value was brought."""
+        for key in keys:
+            known = self._table.pop(key, None)
+            if known is None:
+                continue
+            if isinstance(known, Made):
+                known = self._open(key, known)
+            # What is used again is remembered longest.
+            self._table[key] = known
+            return known if known >= 0 else None
+        return None
+
+    def _open(self, key: str, made: Made) -> int:
+        """A slot for a value that turned out to be carried."""
+        slot = len(self.plan.values)
+        self.plan.values.append(key)
+        self._filled_by.append(made.event)
+        self._fill(slot, made)
+        return slot
+
+    def _fill(self, slot: int, made: Made) -> None:
+        self._filled_by[slot] = made.event
+        place = made.event if made.event >= 0 else -1 - made.event
+        filled = self.plan.made if made.event >= 0 else self.plan.called
+        filled[place] = self._share((*filled[place], (slot, made.places)))
+
+    def _make(self, message: Message, scope: Scope, event: int) -> Makes:
+        found: dict[str, list[Place]] = {}
+        for key, place in produced(message, scope, self._wanted):
+            if key not in self._wanted:
+                continue
+            places = found.setdefault(key, [])
+            if len(places) < _MOST_PLACES and place not in places:
+                places.append(place)
+        makes: list[tuple[int, tuple[Place, ...]]] = []
+        for key, places in found.items():
+            known = self._table.get(key)
+            made = Made(event, tuple(places))
+            if known is None or (is_stored(key) and not (isinstance(known, int) and known >= 0)):
+                self._remember(key, made)
+                self._wanted.settle(key)
+            elif isinstance(known, int) and is_stored(key):
+                self._filled_by[known] = event
+                makes.append((known, made.places))
+        return self._share(tuple(makes)) if makes else ()
+
+    def _remember(self, key: str, what: int | Made) -> None:
+        table = self._table
+        table[key] = what
+        if len(table) > MOST_VALUES:
+            half = len(table) // 2
+            self.plan.forgotten += half
+            self._table = dict(islice(table.items(), half, None))
+
+    def _share(self, parts: Shared) -> Shared:
+        if len(self._shared) > MOST_VALUES:
+            self._shared.clear()
+        return cast(Shared, self._shared.setdefault(parts, parts))
+
+    def _note_tokens(
+        self, position: int, request: HttpRequest, unknown: list[tuple[int, Candidate]]
+    ) -> None:
+        """Tokens with an end that nobody in the recording issued."""
+        for part, candidate in unknown:
+            payload = claims(candidate.text)
+            expires = payload.get("exp") if isinstance(payload, dict) else None
+            if isinstance(expires, str):
+                expires = float(expires)
+            if not isinstance(expires, int | float):
+                continue
+            if len(self.plan.tokens) >= _MOST_TOKENS and candidate.text not in self.plan.tokens:
+                continue
+            token = self.plan.tokens.setdefault(
+                candidate.text, Token(_place(request, part), int(expires), position)
+            )
+            token.used_until_ns = request.first_byte_at_ns
+            token.count += 1
+
+
+def _scope_of_call(call: Exchange) -> Scope:
+    upstream = spell(server_of(call))
+    return Scope(f"{upstream} ", upstream, path_of(call.http.request.target))
+
+
+def _tells(request: HttpRequest, part: int, candidate: Candidate) -> bool:
+    """Whether something unknown there names a thing, or who asks."""
+    if part == TARGET:
+        return candidate.end <= len(path_of(request.target)) or candidate.text.startswith("eyJ")
+    if part < 0:
+        return candidate.text.startswith("eyJ")
+    name = request.fields[part].name.lower()
+    if name == b"authorization":
+        return True
+    if name == b"cookie":
+        return candidate.codings == ("field",) and not all(map(is_short, candidate.keys))
+    return candidate.text.startswith("eyJ")
+
+
+def _named(request: HttpRequest, part: int, candidate: Candidate) -> Unknown:
+    kind = "path" if part == TARGET else "credential"
+    return Unknown(kind, _place(request, part), candidate.text)
+
+
+def _place(request: HttpRequest, part: int) -> str:
+    if part == TARGET:
+        return "path"
+    return request.fields[part].name.decode("latin-1") if part >= 0 else "content"

@@ -1,0 +1,93 @@
+"""What later messages carry, gathered before it is looked for: most values of responses never are.
+
+A value is wanted until a message has made it or somebody has brought it. Contents in which nothing
+wanted can stand, like those that only repeat what was asked for, are not read.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from wiretape.replayer.carried.families import is_short, is_stored, value_of
+
+_RUN = re.compile(r"[A-Za-z0-9]+")
+_LONG = 8
+_LONG_RUN = re.compile(rf"[A-Za-z0-9]{{{_LONG},}}")
+
+
+class Wanted:
+    """The keys that messages further on carry."""
+
+    def __init__(self) -> None:
+        self._keys: set[str] = set()
+        self._stored: set[str] = set()
+        # How many keys have a value, and how many a value of which this is the longest run.
+        self._short: dict[str, int] = {}
+        self._cores: dict[str, int] = {}
+        self._small = 0
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._keys or key in self._stored
+
+    def add(self, key: str) -> None:
+        """A message further on carries it."""
+        if is_stored(key):
+            self._stored.add(key)
+            return
+        if key in self._keys:
+            return
+        self._keys.add(key)
+        value = key
+        if is_short(key):
+            value = value_of(key)
+            self._short[value] = self._short.get(value, 0) + 1
+        core = _core(value)
+        self._cores[core] = self._cores.get(core, 0) + 1
+        self._small += len(core) < _LONG
+
+    def settle(self, key: str) -> None:
+        """It is known by now where it came from, so it is not looked for again."""
+        if key not in self._keys:
+            return
+        self._keys.remove(key)
+        value = key
+        if is_short(key):
+            value = value_of(key)
+            _less(self._short, value)
+        core = _core(value)
+        _less(self._cores, core)
+        self._small -= len(core) < _LONG
+
+    def long(self, value: str) -> bool:
+        """Whether a distinctive value is wanted."""
+        return value in self._keys
+
+    def short(self, value: str) -> bool:
+        """Whether a value is wanted under some name."""
+        return value in self._short
+
+    def may_be_in(self, content: bytes) -> bool:
+        """Whether it is worth while to read a content."""
+        if b"eyJ" in content or b"%" in content or b"\\u" in content:
+            # Codings may hide it.
+            return bool(self._keys)
+        runs = (_RUN if self._small else _LONG_RUN).findall(content.decode("latin-1"))
+        return not self._cores.keys().isdisjoint(runs)
+
+
+def _less(counts: dict[str, int], name: str) -> None:
+    left = counts[name] - 1
+    if left:
+        counts[name] = left
+    else:
+        del counts[name]
+
+
+@lru_cache(1 << 12)
+def _core(value: str) -> str:
+    """The longest run of letters and digits: codings of text leave it as it is."""
+    return max(_RUN.findall(value), key=len, default="")
