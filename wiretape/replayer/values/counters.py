@@ -10,7 +10,8 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from wiretape.replayer.values.evidence import Family, First, Origin
+from wiretape.replayer.values.evidence import Family, First
+from wiretape.replayer.values.firsts import Origin
 
 # How many neighbours are asked for one that came strictly before.
 _NEIGHBOURS = 16
@@ -106,7 +107,8 @@ class Counters:
         """Numbers of exchanges that had ended before must lie on the same side as recorded."""
         place = bisect_left(family.ordered, recorded)
         below = range(place - 1, -1, -1)
-        above = range(place + 1, len(family.ordered))
+        # Where the recorded numbers rose without exception, all above came later.
+        above = range(place + 1, place + 1 if family.rising else len(family.ordered))
         for neighbours, sign in ((below, 1), (above, -1)):
             for index in neighbours[:_NEIGHBOURS]:
                 number = family.ordered[index]

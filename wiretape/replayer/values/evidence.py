@@ -16,12 +16,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
+from functools import lru_cache
+from operator import le
 from typing import Any, NamedTuple, Self
 
 from wiretape.exchange.content import ContentError, decode_content, field_value
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest, HttpResponse
 from wiretape.replayer.schedule import in_order, places, plan
+from wiretape.replayer.values.firsts import Firsts, Origin
 from wiretape.replayer.values.names import (
     collections_of,
     entities_of,
@@ -44,17 +46,8 @@ _LEAST_SHARED = 2
 _UNLIKELY = 100
 
 
-class Origin(IntEnum):
-    """Who chose a value: the client, an upstream, or the build in a response or a call."""
-
-    CLIENT = 0
-    UPSTREAM = 1
-    RESPONSE = 2
-    CALL = 3
-
-
 class First(NamedTuple):
-    """Where a value came first: in the exchange that began then, and who chose it.
+    """Where a number came first: in the exchange that began then, and who chose it.
 
     `ended_ns` is when that exchange had ended, `place` where in it the value stood.
     """
@@ -95,6 +88,7 @@ class Family:
     values: dict[int, First] = field(default_factory=dict)
     producers: set[Spot] = field(default_factory=set)
     ordered: list[int] = field(default_factory=list)
+    rising: bool = False
     rises: dict[Spot, Rise] = field(default_factory=dict)
     carried: set[Spot] = field(default_factory=set)
     named_by_path: bool = False
@@ -108,7 +102,7 @@ class Evidence:
     """First appearances of tokens, and families of counters. Empty: nothing is known."""
 
     def __init__(self) -> None:
-        self.tokens: dict[str, First] = {}
+        self.tokens = Firsts()
         self.families: dict[str, Family] = {}
         self._numbered: dict[str, list[str]] = {}
 
@@ -160,16 +154,16 @@ class Evidence:
         target = message.target if isinstance(message, HttpRequest) else b""
         content = _plain(message)
         fields = [(line.name.decode("latin-1").lower(), line.value) for line in message.fields]
-        for token in tokens_in(b"\n".join((target, *(value for _, value in fields), content))):
-            self.tokens.setdefault(token, first)
+        text = b"\n".join((target, *(value for _, value in fields), content))
+        self.tokens.note(tokens_in(text), first.at_ns, first.origin)
         path, _, query = target.decode("latin-1").partition("?")
         for entity, number in _numbers_in_path(path):
             self._carried(entity, number, first, None)
         created = first.origin == Origin.RESPONSE and message.status == 201  # type: ignore[union-attr]
         notes = _Notes(self, endpoint, side, first, created)
         for part in query.split("&") if query else ():
-            name, _, text = part.partition("=")
-            notes.add("query", name, text)
+            name, _, given = part.partition("=")
+            notes.add("query", name, given)
         for name, value in fields:
             if name == "location":
                 place = Place(endpoint, side, "field", name)
@@ -225,6 +219,8 @@ class Evidence:
         self._join()
         for family in self.families.values():
             family.ordered = sorted(family.values)
+            begun = [family.values[number].at_ns for number in family.ordered]
+            family.rising = all(map(le, begun, begun[1:]))
             family.rises.clear()
 
     def _join(self) -> None:
@@ -273,7 +269,7 @@ class _Notes:
         families = [self._evidence.family(key) for key in keys]
         if not self._created and any(number in other.values for other in families[1:]):
             return
-        place = Place(self._endpoint, self._side, part, name)
+        place = _place(self._endpoint, self._side, part, name)
         family, spot = families[0], spot_of(place)
         known = family.values.get(number)
         if known is None:
@@ -306,6 +302,12 @@ def _holds(holder: Family, family: Family) -> bool:
         if known is None or known.at_ns > first.at_ns or known.origin < Origin.RESPONSE:
             return False
     return True
+
+
+@lru_cache(4096)
+def _place(endpoint: str, side: str, part: str, name: str) -> Place:
+    """One object for all numbers of a place."""
+    return Place(endpoint, side, part, name)
 
 
 def _endpoint(request: HttpRequest, upstream: str = "") -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 SECOND_NS = 10**9
@@ -111,27 +113,14 @@ class Timeline:
 
 def read_instant(text: str) -> Instant | None:
     """The instant that a whole text names, or None; a time without a zone counts as UTC."""
+    if len(text) < 10:
+        return None
+    mark = text[4] if text[4] == "-" else text[3] if text[3] == "," else text[8]
+    read = _READERS.get(mark, _read_epoch)
     try:
-        if match := _ISO_PARTS.fullmatch(text):
-            return _read_iso(match)
-        if match := _DATE_PARTS.fullmatch(text):
-            day, mark, month, year, hour, minute, second, zone = match.groups()
-            number = _MONTHS.index(month) + 1
-            at_s = _epoch_s(year, number, day, hour, minute, second) - _zone_s(zone)
-            return Instant(at_s * SECOND_NS, SECOND_NS, f"date{mark}{zone}", 0)
-        if match := _BASIC_PARTS.fullmatch(text):
-            return Instant(_epoch_s(*match.groups()) * SECOND_NS, SECOND_NS, "basic", 0)
+        return read(text)
     except ValueError:
         return None
-    if match := _EPOCH_PARTS.fullmatch(text):
-        digits, fraction = match[1], match[2] or ""
-        if fraction and len(digits) != 10:
-            return None
-        unit_ns = SECOND_NS // 10 ** (len(digits) - 10)
-        fraction_ns = int(fraction.ljust(9, "0")) if fraction else 0
-        syntax = f"epoch/{len(digits)}{'.' if fraction else ''}"
-        return Instant(int(digits) * unit_ns + fraction_ns, unit_ns, syntax, 0)
-    return None
 
 
 def spell(ns: int) -> str:
@@ -142,9 +131,42 @@ def spell(ns: int) -> str:
     return f"{ns / SECOND_NS:.3g} s"
 
 
-def _read_iso(match: re.Match[str]) -> Instant:
+def _read_epoch(text: str) -> Instant | None:
+    match = _EPOCH_PARTS.fullmatch(text)
+    if match is None:
+        return None
+    digits, fraction = match[1], match[2] or ""
+    if fraction and len(digits) != 10:
+        return None
+    unit_ns = SECOND_NS // 10 ** (len(digits) - 10)
+    fraction_ns = int(fraction.ljust(9, "0")) if fraction else 0
+    syntax = f"epoch/{len(digits)}"
+    return Instant(int(digits) * unit_ns + fraction_ns, unit_ns, syntax, len(fraction))
+
+
+def _read_date(text: str) -> Instant | None:
+    match = _DATE_PARTS.fullmatch(text)
+    if match is None:
+        return None
+    day, mark, month, year, hour, minute, second, zone = match.groups()
+    number = str(_MONTHS.index(month) + 1)
+    at_s = _epoch_s(year, number, day, hour, minute, second) - _zone_s(zone)
+    return Instant(at_s * SECOND_NS, SECOND_NS, f"date{mark}{zone}", 0)
+
+
+def _read_basic(text: str) -> Instant | None:
+    match = _BASIC_PARTS.fullmatch(text)
+    if match is None:
+        return None
+    return Instant(_epoch_s(*match.groups()) * SECOND_NS, SECOND_NS, "basic", 0)
+
+
+def _read_iso(text: str) -> Instant | None:
+    match = _ISO_PARTS.fullmatch(text)
+    if match is None:
+        return None
     year, month, day, separator, hour, minute, second, mark, fraction, zone = match.groups()
-    at_s = _epoch_s(year, month, day, hour or 0, minute or 0, second or 0) - _zone_s(zone)
+    at_s = _epoch_s(year, month, day, hour, minute, second) - _zone_s(zone)
     digits = len(fraction) if fraction else 0
     at_ns = at_s * SECOND_NS + (int(fraction.ljust(9, "0")) if fraction else 0)
     if separator is None:
@@ -155,14 +177,18 @@ def _read_iso(match: re.Match[str]) -> Instant:
 
 
 def _epoch_s(
-    year: str, month: str | int, day: str, hour: str | int, minute: str | int, second: str | int
+    year: str, month: str, day: str, hour: str | None, minute: str | None, second: str | None
 ) -> int:
-    """Seconds since 1970; ValueError where there is no such date. A leap second counts as next."""
-    days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
-    hours, minutes, seconds = int(hour), int(minute), int(second)
+    """Seconds since 1970; ValueError where there is no such time."""
+    hours, minutes, seconds = int(hour or 0), int(minute or 0), int(second or 0)
     if hours > 24 or minutes > 59 or seconds > 60:
         raise ValueError("no such time")
-    return days * 86_400 + hours * 3_600 + minutes * 60 + seconds
+    return _days(year, month, day) * 86_400 + hours * 3_600 + minutes * 60 + seconds
+
+
+@lru_cache(1024)
+def _days(year: str, month: str, day: str) -> int:
+    return date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
 
 
 def _zone_s(zone: str | None) -> int:
@@ -170,3 +196,10 @@ def _zone_s(zone: str | None) -> int:
         return 0
     away_s = int(zone[1:3]) * 3_600 + int(zone[-2:]) * 60
     return -away_s if zone[0] == "-" else away_s
+
+
+_READERS: dict[str, Callable[[str], Instant | None]] = {
+    "-": _read_iso,
+    ",": _read_date,
+    "T": _read_basic,
+}

@@ -11,7 +11,8 @@ from urllib.parse import unquote
 from wiretape.replayer.values import derived, durations
 from wiretape.replayer.values.composite import Composite, same_signature, take_apart
 from wiretape.replayer.values.counters import Counters
-from wiretape.replayer.values.evidence import Family, Origin
+from wiretape.replayer.values.evidence import Family
+from wiretape.replayer.values.firsts import Origin
 from wiretape.replayer.values.instants import SECOND_NS, Instant, Span, read_instant, spell
 from wiretape.replayer.values.names import entities_of, is_digest, is_identifier, singular
 from wiretape.replayer.values.place import NOWHERE, Place
@@ -21,6 +22,7 @@ from wiretape.replayer.values.tokens import (
     PARTS,
     PIECES,
     fits,
+    is_random_base64,
     is_uuid,
     looks_random,
     same_kind_of_uuid,
@@ -194,6 +196,8 @@ class Judgement:
             plain, live_plain = unquote(recorded), unquote(live)
             if (plain, live_plain) != (recorded, live):
                 return plain == live_plain or self._same_text(plain, live_plain)
+        if recorded[0] != "/" and is_random_base64(recorded, live):
+            return self._rename(recorded, live)
         return self._same_parts(recorded, live)
 
     def _same_parts(self, recorded: str, live: str) -> bool:
@@ -220,7 +224,7 @@ class Judgement:
             )
         if (as_time := self._same_time(recorded, live)) is not None:
             return as_time
-        if recorded.startswith("e") and (composite := take_apart(recorded)) is not None:
+        if (composite := take_apart(recorded)) is not None:
             return self._same_composite(composite, recorded, live)
         if looks_random(recorded):
             if not fits(recorded, live):
@@ -253,6 +257,8 @@ class Judgement:
         other = self._back.get(live) or known.recorded_of.get(live)
         if other is not None:
             return self._refuse(f"{live} stands for {other} already")
+        if known.taken.get(hash(live), hash(recorded)) != hash(recorded):
+            return self._refuse(f"{live} stands for another value already")
         if live in known.evidence.tokens:
             return self._refuse(f"{live} is another value of the recording")
         first = known.evidence.tokens.get(recorded)
@@ -325,6 +331,8 @@ class Judgement:
     def _same_precision(self, expected: Instant, actual: Instant) -> bool:
         """Whether dropped zeros explain that one side shows fewer digits of a second."""
         fewer, more = sorted((expected.digits, actual.digits))
+        if expected.syntax.startswith("epoch") and fewer > 0:
+            return True
         if more >= _FINE_DIGITS:
             return fewer >= _FINE_DIGITS - 1
         # The side that shows fewer must have shown as many before under this name.

@@ -20,8 +20,9 @@ class Correlation:
     """The pairs recorded ↔ live of one run.
 
     `own` pairs the service's recorded endpoint, `host:port`, with the live one. `live_of` and
-    `recorded_of` hold random tokens, one-to-one. With `concurrent`, exchanges may overlap: each
-    that was begun is to be ended, and counters need not come in recorded order.
+    `recorded_of` hold random tokens, one-to-one; of those that the recording names only once no
+    more than `taken`, hashes of the live and the recorded one. With `concurrent`, exchanges may
+    overlap: each that was begun is to be ended, and counters need not come in recorded order.
     """
 
     def __init__(self, evidence: Evidence | None = None, concurrent: bool = False) -> None:
@@ -30,6 +31,7 @@ class Correlation:
         self.own: dict[str, str] = {}
         self.live_of: dict[str, str] = {}
         self.recorded_of: dict[str, str] = {}
+        self.taken: dict[int, int] = {}
         self.timeline = Timeline()
         self.counters = Counters()
         # Entity tags and digests that stood for each recorded one.
@@ -76,8 +78,14 @@ class Correlation:
 
     def add(self, pairs: dict[str, str]) -> None:
         """Random tokens that stand for each other from now on."""
-        self.live_of.update(pairs)
+        tokens = self.evidence.tokens
         for recorded, live in pairs.items():
+            first = tokens.get(recorded)
+            if first is not None and not first.again and recorded not in self.live_of:
+                # No other message names it: that the live one is taken is all that counts.
+                self.taken[hash(live)] = hash(recorded)
+                continue
+            self.live_of[recorded] = live
             self.recorded_of[live] = recorded
 
     def add_whole(self, recorded: str, live: str) -> None:

@@ -33,17 +33,20 @@ _BYTE_PIECES = re.compile(PIECES.pattern.encode())
 _ANY_UUID = re.compile(_UUIDS)
 _HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-# CamelCase and its like, numbers among it: what people call things.
-_NAMED = re.compile(r"(?:[A-Z]?[a-z]{2,}|[A-Z]{2,}|[0-9]+|[-_])+")
+# What a name that people give is made of: words, numbers, marks.
+_SEGMENTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[-_]")
+# A kind and a mark, as in cus_NffrFeUfNV2Hib.
+_KIND = re.compile(r"([a-z]{2,8}|[A-Z]{2,8})[-_]")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}")
+_PLAIN = str.maketrans("+/", "-_")
 _LETTERS = re.compile(r"[a-z]+")
 _TURNS = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
-# The commonest pairs of letters: in words near half of all, in random letters a tenth.
+# The commonest pairs of letters: in words more than half of all, in random letters a tenth.
 _COMMON = frozenset(
     re.findall(
         "..",
         "thheineranreonatenndtiesorteofedisitalarsttontngsehaasouiolevecomedehiriroicneearace"
-        "lichllbemasiomurcaeltalansdifohopeecprnoctusacotiltrlyncetutsssorsunlowageiewheewiem"
-        "adolrtpowenaulnitsmoowpaimmiaish",
+        "lichllbemasiomurcaeltalansdifohopeecprnoctusacotiltr",
     )
 )
 _FEW_CHARACTERS = 5
@@ -65,13 +68,13 @@ def looks_random(token: str) -> bool:
         return length >= 20 and _is_scattered(token)
     if _is_mixed_case(token):
         return _is_scattered(token)
-    return length >= 13 and _has_digit(token) and _turns(token) > 1 and not _is_wordy(token)
+    return length >= 13 and _has_digit(token) and _turns(token) > 1 and not _is_named(token, 3)
 
 
 def fits(recorded: str, live: str) -> bool:
     """Whether `live` is another random token of the shape of `recorded`, which is one.
 
-    A live value is not asked to look random by itself: a fair one now and then does not.
+    A live value is asked less: now and then a fair one does not look random.
     """
     length = len(recorded)
     if length != len(live) or len(set(live)) < _FEW_CHARACTERS:
@@ -81,21 +84,27 @@ def fits(recorded: str, live: str) -> bool:
         return False
     if _HEX.fullmatch(recorded):
         return _HEX.fullmatch(live) is not None and live.isupper() == recorded.isupper()
-    if _ULID.fullmatch(recorded) and _ULID.fullmatch(live):
-        return True
-    if not live.replace("-", "a").replace("_", "a").isalnum():
+    kinds = _KIND.match(recorded), _KIND.match(live)
+    if kinds[0] and kinds[1] and kinds[0][1] != kinds[1][1]:
+        return False
+    letters = live.replace("-", "a").replace("_", "a") if length >= 20 else live
+    if not letters.isalnum():
         return False
     if _is_mixed_case(recorded):
-        plain = recorded.isalnum()
-        return _is_mixed_case(live) and not _is_named(live) and (live.isalnum() or not plain)
-    return live.isalnum() and (live.islower(), live.isupper()) == (
-        recorded.islower(),
-        recorded.isupper(),
-    )
+        return (_is_mixed_case(live) or _turns(live) > 1) and not _is_wordy(live, 6, 0.7)
+    return (letters.islower(), letters.isupper()) == (recorded.islower(), recorded.isupper())
+
+
+def is_random_base64(recorded: str, live: str) -> bool:
+    """Whether two whole texts are random bytes in base64 with + and /, padded or not."""
+    if not _BASE64.fullmatch(recorded) or not _BASE64.fullmatch(live):
+        return False
+    plain, other = (text.rstrip("=").translate(_PLAIN) for text in (recorded, live))
+    return len(recorded) == len(live) and looks_random(plain) and fits(plain, other)
 
 
 def is_uuid(token: str) -> bool:
-    return _ANY_UUID.fullmatch(token) is not None
+    return len(token) == 36 and _ANY_UUID.fullmatch(token) is not None
 
 
 def same_kind_of_uuid(recorded: str, live: str) -> bool:
@@ -122,20 +131,22 @@ def _turns(text: str) -> int:
 
 def _is_scattered(text: str) -> bool:
     """Mixed case with a digit among it, or whose case changes more often than words' does."""
-    if not _is_mixed_case(text) or _is_named(text):
+    if not _is_mixed_case(text) or _is_named(text, 2.5):
         return False
     changes = sum(a.isupper() != b.isupper() for a, b in pairwise(text))
     return _has_digit(text) or changes * 3 >= len(text)
 
 
-def _is_named(text: str) -> bool:
-    return _NAMED.fullmatch(text) is not None and _is_wordy(text)
+def _is_named(text: str, length: float) -> bool:
+    """Words and numbers of that average length at least."""
+    return len(_SEGMENTS.findall(text)) * length <= len(text) and _is_wordy(text, 3, 0.4)
 
 
-def _is_wordy(text: str) -> bool:
+def _is_wordy(text: str, least: int, share: float) -> bool:
+    """Whether that many, and that share, of the pairs of letters are common ones."""
     pairs = [a + b for run in _LETTERS.findall(text.lower()) for a, b in pairwise(run)]
     common = sum(pair in _COMMON for pair in pairs)
-    return common >= 3 and common * 5 >= len(pairs) * 2
+    return common >= least and common >= share * len(pairs)
 
 
 @lru_cache(16384)
