@@ -36,6 +36,7 @@ _EPOCH_PARTS = re.compile(r"(\d{10}|\d{13}|\d{16}|\d{19})(?:\.(\d{1,9}))?")
 
 
 _PAIRS_KEPT = 1 << 18
+_MOST_FURTHER = 7
 _STEPS = ((86_400 * SECOND_NS, "d"), (3_600 * SECOND_NS, "h"), (60 * SECOND_NS, "min"))
 
 
@@ -63,12 +64,16 @@ class Span:
 
 
 class Timeline:
-    """When exchanges began, recorded and live, and which instants were found to be one."""
+    """When exchanges began, recorded and live, and which instants were found to be one.
+
+    `paired` holds the first live instant for each recorded one, in ns.
+    """
 
     def __init__(self) -> None:
         self._recorded_ns = array("q")
         self._live_ns = array("q")
-        self._paired: dict[int, tuple[int, ...]] = {}
+        self.paired: dict[int, int] = {}
+        self._further: dict[int, tuple[int, ...]] = {}
 
     def begin(self, recorded_at_ns: int, live_at_ns: int) -> None:
         """An exchange is being driven."""
@@ -76,17 +81,23 @@ class Timeline:
         self._recorded_ns.insert(place, recorded_at_ns)
         self._live_ns.insert(place, live_at_ns)
 
-    def paired(self, recorded_ns: int) -> tuple[int, ...]:
-        return self._paired.get(recorded_ns, ())
+    def live_of(self, recorded_ns: int) -> tuple[int, ...]:
+        """What this instant was live, in the order in which it was found."""
+        first = self.paired.get(recorded_ns)
+        return () if first is None else (first, *self._further.get(recorded_ns, ()))
 
     def pair(self, recorded_ns: int, live_ns: int) -> None:
-        known = self._paired.get(recorded_ns, ())
-        if live_ns in known or len(known) >= 8:
-            return
-        if len(self._paired) >= _PAIRS_KEPT:
+        first = self.paired.setdefault(recorded_ns, live_ns)
+        if first != live_ns:
+            # Of times without fractions, several of one second may lie in several live ones.
+            known = self._further.get(recorded_ns, ())
+            if live_ns not in known and len(known) < _MOST_FURTHER:
+                self._further[recorded_ns] = (*known, live_ns)
+        elif len(self.paired) > _PAIRS_KEPT:
             # What is forgotten can still be told from when its exchange began.
-            del self._paired[next(iter(self._paired))]
-        self._paired[recorded_ns] = (*known, live_ns)
+            oldest = next(iter(self.paired))
+            del self.paired[oldest]
+            self._further.pop(oldest, None)
 
     def ranges(self, instant: Instant, span: Span) -> list[tuple[int, int]]:
         """Where the live instant may lie: as far from its own exchange as the recorded one.

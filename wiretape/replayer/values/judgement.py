@@ -310,7 +310,7 @@ class Judgement:
         if expected.digits != actual.digits and not self._same_precision(expected, actual):
             return self._refuse("a time of another precision")
         unit_ns = max(expected.unit_ns, actual.unit_ns)
-        paired = timeline.paired(expected.at_ns)
+        paired = timeline.live_of(expected.at_ns)
         if (new := self._times.get(expected.at_ns)) is not None:
             paired = (*paired, new)
         ranges = [(at_ns, at_ns) for at_ns in paired]

@@ -39,6 +39,7 @@ class Correlation:
         # The most digits of a second that a name has shown, recorded and live.
         self.fractions: dict[str, tuple[int, int]] = {}
         self._open: list[int] = []
+        self._judged_ns = 0
         self._live_wholes: dict[str, str] = {}
         self._recorded_wholes: dict[str, str] = {}
 
@@ -50,13 +51,20 @@ class Correlation:
         self.timeline.begin(recorded_at_ns, live_at_ns)
 
     def end(self, recorded_at_ns: int) -> None:
-        """A concurrent exchange was judged."""
-        self._open.remove(recorded_at_ns)
+        """An exchange that was begun is judged."""
+        if recorded_at_ns in self._open:
+            self._open.remove(recorded_at_ns)
+            self._judged_ns = max(self._judged_ns, recorded_at_ns)
+
+    @property
+    def instants(self) -> dict[int, int]:
+        """Live by recorded instants, ns; whoever gives the build a time adds it."""
+        return self.timeline.paired
 
     @property
     def since_ns(self) -> int:
-        """When the oldest exchange in flight began in the recording."""
-        return min(self._open, default=0)
+        """When the oldest exchange in flight began in the recording; after all that was judged."""
+        return min(self._open, default=self._judged_ns)
 
     def saw(self, recorded: bytes, live: bytes) -> None:
         """Nothing is learned from what is equal: the evidence tells it beforehand."""
