@@ -24,6 +24,7 @@ class Config:
     ready_timeout_ns: int
     timeout_ns: int
     max_failures: int | None
+    rules: Path | None
     junit: Path | None
     json: Path | None
     command: tuple[str, ...]

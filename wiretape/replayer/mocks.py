@@ -21,7 +21,9 @@ from wiretape.exchange.v1.exchange_pb2 import Content, Exchange, HttpRequest, Ht
 from wiretape.replayer.compare import Difference, compare_requests
 from wiretape.replayer.compare.request import Key, exact_key, origin_form
 from wiretape.replayer.correlate import Correlation, Judgement, Span, shape
+from wiretape.replayer.rules import Rules
 from wiretape.replayer.sessions import call_fault, server_of, spell
+from wiretape.replayer.values import Place, endpoint_of
 
 MISS_STATUS = 599
 # How many recorded calls are compared in full to find the nearest one.
@@ -106,9 +108,14 @@ class Mocks:
     """All recorded upstream calls of one run, and what was made of them."""
 
     def __init__(
-        self, calls: Sequence[Exchange], places: Sequence[int], correlation: Correlation
+        self,
+        calls: Sequence[Exchange],
+        places: Sequence[int],
+        correlation: Correlation,
+        rules: Rules | None = None,
     ) -> None:
         self._correlation = correlation
+        self._rules = rules if rules is not None else Rules()
         self._misses: list[_Miss] = []
         self.answered = 0
         self.calls: list[Call] = []
@@ -128,10 +135,13 @@ class Mocks:
         for name in call.names:
             self._named.setdefault(name, []).append(call)
             if call.fault is None:
-                key = exact_key(call.request)
+                key = self._key(call.names[0], call.request)
                 self._exact.setdefault((name, key), deque()).append(call)
                 self._exact_here.setdefault((name, key, call.place), deque()).append(call)
                 self._shaped.setdefault((name, *_shape_of(call.request)), []).append(call)
+
+    def _key(self, upstream: str, request: HttpRequest) -> Key:
+        return exact_key(request, self._rules.here(_endpoint(upstream, request)))
 
     @property
     def names(self) -> list[str]:
@@ -168,7 +178,9 @@ class Mocks:
         self._misses.append(_Miss(name, None, place, 0, reason))
 
     def _find_exact(self, name: str, request: HttpRequest, place: int) -> Call | None:
-        key = exact_key(_translated(request, self._correlation))
+        known = self._named.get(name)
+        upstream = known[0].names[0] if known else name
+        key = self._key(upstream, _translated(request, self._correlation))
         here = self._exact_here.get((name, key, place))
         return _first_unused(here) or _first_unused(self._exact.get((name, key)))
 
@@ -187,7 +199,9 @@ class Mocks:
         duration_ns = max(0, request.last_byte_at_ns - request.first_byte_at_ns)
         # What was paired with one call of the build says nothing about a second one like it.
         known = Correlation() if call.used else self._correlation
-        return Judgement(known, Span(request.first_byte_at_ns, duration_ns, at_ns, duration_ns))
+        span = Span(request.first_byte_at_ns, duration_ns, at_ns, duration_ns)
+        place = Place(_endpoint(call.names[0], request), "request", "", "")
+        return Judgement(known, span, place, rules=self._rules)
 
     def _recorded_answer(self, call: Call, request: HttpRequest) -> Answer:
         recorded = call.exchange.http
@@ -314,6 +328,10 @@ def closes(message: HttpRequest | HttpResponse) -> bool:
     options = field_value(message.fields, b"connection").lower()
     named = [option.strip() for option in options.split(b",")] if options else []
     return b"close" in named or (message.version < "1.1" and b"keep-alive" not in named)
+
+
+def _endpoint(upstream: str, request: HttpRequest) -> str:
+    return endpoint_of(request.method, origin_form(request.target)[0], upstream)
 
 
 def _shape_of(request: HttpRequest) -> tuple[str, str]:

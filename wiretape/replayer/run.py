@@ -11,7 +11,8 @@ from typing import Any
 from wiretape.exchange.http1 import write_request, write_response
 from wiretape.exchange.recording import RecordingError, read_recording
 from wiretape.exchange.v1.exchange_pb2 import Content, Exchange
-from wiretape.replayer.compare import Difference, compare_responses
+from wiretape.replayer.compare import Difference, compare_responses, unused_rules
+from wiretape.replayer.compare.request import origin_form
 from wiretape.replayer.config import Config, Target, parse_port, parse_target
 from wiretape.replayer.correlate import Correlation, Judgement, Span
 from wiretape.replayer.errors import EnvironmentFailedError, UnfitRecordingError, UsageError
@@ -20,8 +21,11 @@ from wiretape.replayer.io.client import Answer, Client, TargetGoneError, accepts
 from wiretape.replayer.io.listener import Listeners
 from wiretape.replayer.mocks import Mocks, call_text
 from wiretape.replayer.placeholders import expander, mocks_named
+from wiretape.replayer.rules import Rules
+from wiretape.replayer.rules_file import load_rules
 from wiretape.replayer.schedule import START_UP, Step, in_order, places, plan
 from wiretape.replayer.sessions import assign_roles
+from wiretape.replayer.values import Place, endpoint_of
 from wiretape.replayer.verdict import Failure, Result, State, UnfitCall, Verdict
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -39,6 +43,7 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
     afterwards is in the verdict.
     """
     _where(config, expander(free_port(), {}))
+    rules = load_rules(config.rules) if config.rules is not None else Rules()
     if not config.recording.exists():
         raise UsageError(f"{config.recording}: no such file or directory")
     try:
@@ -49,7 +54,7 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
     try:
         traffic = assign_roles(exchanges, config.service)
         calls = sorted(traffic.outbound, key=in_order) if config.mock else []
-        run = _Run(config, plan(traffic.inbound), calls, tell)
+        run = _Run(config, plan(traffic.inbound), calls, rules, tell)
     except UsageError as error:
         if reader.truncated is None:
             raise
@@ -80,6 +85,7 @@ class _Run:
         config: Config,
         steps: list[Step],
         calls: Sequence[Exchange],
+        rules: Rules,
         tell: Callable[[str], None],
     ) -> None:
         self.steps = steps
@@ -88,7 +94,8 @@ class _Run:
         self._config = config
         self._tell = tell
         self._correlation = Correlation()
-        self._mocks = Mocks(calls, places(steps, calls), self._correlation)
+        self._rules = rules
+        self._mocks = Mocks(calls, places(steps, calls), self._correlation, rules)
         self._mock_names = mocks_named(config, self._mocks.names)
         self._mocks.reachable = frozenset(self._mock_names)
         self._listeners = Listeners()
@@ -146,6 +153,9 @@ class _Run:
         done = [r.position for r in self.verdict.results if r.state in (State.SAME, State.DIFFERS)]
         self.verdict.upstream = self._mocks.findings(done)
         self.verdict.calls_answered = self._mocks.answered
+        calls = ((call.names[0], call.exchange) for call in self._mocks.calls)
+        inbound = (step.exchange for step in self.steps)
+        self.verdict.unused_rules = list(map(str, unused_rules(self._rules, inbound, calls)))
         for result in self.verdict.results:
             if result.state is State.NOT_RUN:
                 result.note = result.note or "the run ended before it"
@@ -267,7 +277,9 @@ class _Run:
         span = Span(
             http.request.first_byte_at_ns, result.recorded_ns, answer.sent_at_ns, result.live_ns
         )
-        judgement = Judgement(self._correlation, span)
+        path = origin_form(http.request.target)[0]
+        place = Place(endpoint_of(http.request.method, path), "response", "", "")
+        judgement = Judgement(self._correlation, span, place, rules=self._rules)
         found = compare_responses(http, answer.response, answer.interim, judgement)
         judgement.commit()
         return found

@@ -92,6 +92,7 @@ class Verdict:
     interrupted: bool = False
     stopped_early: bool = False
     duration_ns: int = 0
+    unused_rules: list[str] = field(default_factory=list)
 
     def count(self, state: State) -> int:
         return sum(result.state is state for result in self.results)
