@@ -165,6 +165,10 @@ def run(
             " 'requests.failed > 0 at GET /orders/*'. Repeatable.",
         ),
     ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What the comparison is to know further (TOML)."),
+    ] = None,
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write JUnit XML, a case per exchange.")
     ] = None,
@@ -195,6 +199,7 @@ def run(
             mock_time_shifts=parse_choice(mock_time, "--mock-time", "recorded", "shift"),
             pass_on=parse_choice(on_miss, "--on-miss", "fail", "passthrough"),
             fail_if=tuple(map(parse_fail_if, fail_if or ())),
+            rules=rules,
             junit=_writable(junit, "--junit"),
             json=_writable(json, "--json"),
             command=words,
@@ -263,6 +268,80 @@ def mock(
         code = error.exit_code
     except KeyboardInterrupt:
         code = 0
+    raise typer.Exit(code)
+
+
+@app.command(
+    options_metavar="--target URL [OPTIONS]",
+    epilog="Example: replay learn rec.mcap --target http://127.0.0.1:{port} --rules rules.toml"
+    " -- ./server --port {port}",
+)
+def learn(
+    recording: Annotated[
+        Path, typer.Argument(metavar="REC", help="A recording: an .mcap file or a directory.")
+    ],
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="After --: starts the build, as for replay run."),
+    ] = None,
+    target: Annotated[
+        str,
+        typer.Option(metavar="URL", help="Where the build answers; {port} is a free port."),
+    ] = "",
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Rules that hold already; what is learned is added. Default: standard output.",
+        ),
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(metavar="K", help="How often the build is run, 2 or more.")
+    ] = 5,
+    service: Annotated[
+        str | None, typer.Option(metavar="[HOST]:PORT", help="As for replay run.")
+    ] = None,
+    mock: Annotated[
+        bool | None, typer.Option("--mock/--no-mock", help="As for replay run.")
+    ] = None,
+    env: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="As for replay run.")
+    ] = None,
+    ready: Annotated[
+        str | None, typer.Option(metavar="URL|PORT", help="As for replay run.")
+    ] = None,
+    ready_timeout: Annotated[str, typer.Option(metavar="TIME", help="As for replay run.")] = "30s",
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="As for replay run.")] = "30s",
+) -> None:
+    """Run a known-good build several times, and make rules for what is volatile.
+
+    Exits 0 where rules account for every difference, 1 where some differences get no rule.
+    """
+    words = tuple(command or ())
+    try:
+        _check_usage(words, target, env, mock)
+        config = Config(
+            recording=recording,
+            target=target,
+            service=parse_service(service) if service is not None else None,
+            mock=bool(words) if mock is None else mock,
+            env=tuple(map(parse_env, env or ())),
+            ready=ready,
+            ready_timeout_ns=parse_duration_ns(ready_timeout, "--ready-timeout"),
+            timeout_ns=parse_duration_ns(timeout, "--timeout"),
+            command=words,
+        )
+        if runs < 2:
+            raise UsageError("--runs: what is volatile shows between runs: 2 or more")
+        from wiretape.replayer.teach import teach
+
+        code = teach(config, runs, _writable(rules, "--rules"), _complain)
+    except ReplayError as error:
+        _complain(str(error))
+        code = error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted before anything was learned")
+        code = 130
     raise typer.Exit(code)
 
 

@@ -32,17 +32,18 @@ class Config:
     ready: str | None
     ready_timeout_ns: int
     timeout_ns: int
-    max_failures: int | None
-    only: tuple[str, ...]
-    concurrency: int
-    speed: float
-    mock_timing: float
-    mock_time_shifts: bool
-    pass_on: bool
-    fail_if: tuple[FailIf, ...]
-    junit: Path | None
-    json: Path | None
     command: tuple[str, ...]
+    max_failures: int | None = None
+    only: tuple[str, ...] = ()
+    concurrency: int = 1
+    speed: float = 0
+    mock_timing: float = 0
+    mock_time_shifts: bool = True
+    pass_on: bool = False
+    fail_if: tuple[FailIf, ...] = ()
+    rules: Path | None = None
+    junit: Path | None = None
+    json: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from time import monotonic_ns
 from wiretape.replayer.carried import Carried
 from wiretape.replayer.caused import InFlight, marks
 from wiretape.replayer.config import Config, Target
-from wiretape.replayer.correlate import Correlation
 from wiretape.replayer.errors import EnvironmentFailedError
 from wiretape.replayer.io.client import Answer, Client, TargetGoneError
 from wiretape.replayer.judge import Attempt
@@ -54,6 +53,7 @@ class Drive:
         in_flight: InFlight,
         mocks: Mocks,
         carried: Carried,
+        rules: Rules,
         verdict: Verdict,
         still_there: StillThere,
     ) -> None:
@@ -64,6 +64,7 @@ class Drive:
         self._in_flight = in_flight
         self._mocks = mocks
         self._carried = carried
+        self._rules = rules
         self._verdict = verdict
         self._still_there = still_there
         self._failed = 0
@@ -131,7 +132,7 @@ class Drive:
         await pace.until_due(request.first_byte_at_ns)
         result = self._verdict.results[position]
         self._in_flight.begin(position, marks(request))
-        attempt = Attempt(position, exchange, self._correlation, self._carried)
+        attempt = Attempt(position, exchange, self._correlation, self._carried, self._rules)
         try:
             answer = await client.exchange(
                 exchange.connection.id,

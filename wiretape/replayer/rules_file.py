@@ -97,7 +97,7 @@ def _read_rule(action: str, entry: dict[str, Any], line: int) -> Rule:
     own = _NEEDS.get(action, ())
     for key in entry:
         if key not in (*_COMMON, *PARTS, *own):
-            known = ", ".join((*_COMMON, *own, "and one of", *PARTS))
+            known = f"{', '.join((*_COMMON, *own))}, and one of {', '.join(PARTS)}"
             raise _ProblemError(f"unknown key '{key}'; known: {known}", key)
     parts = [key for key in entry if key in PARTS]
     if len(parts) != 1:

@@ -12,9 +12,9 @@ from typing import Any
 
 from wiretape.replayer.carried import plan as plan_carried
 from wiretape.replayer.caused import START_UP, InFlight
+from wiretape.replayer.compare import unused_rules
 from wiretape.replayer.conditions import evaluate
 from wiretape.replayer.config import Config
-from wiretape.replayer.correlate import Correlation
 from wiretape.replayer.dependencies import chosen, touches
 from wiretape.replayer.drive import Drive, Plan
 from wiretape.replayer.errors import EnvironmentFailedError, UnfitRecordingError, UsageError
@@ -27,7 +27,10 @@ from wiretape.replayer.latency import latencies
 from wiretape.replayer.mocks import Answers, Calls, Mocks, call_text
 from wiretape.replayer.placeholders import addresses, expander, mocks_named
 from wiretape.replayer.recorded import Traffic, open_recording
+from wiretape.replayer.rules import Rules
+from wiretape.replayer.rules_file import load_rules
 from wiretape.replayer.schedule import Step, Touch, intervals, plan
+from wiretape.replayer.values import Correlation, Evidence
 from wiretape.replayer.verdict import (
     Attempt,
     Failure,
@@ -48,10 +51,11 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
     afterwards is in the verdict.
     """
     addresses(config, expander(free_port(), {}))
+    rules = load_rules(config.rules) if config.rules is not None else Rules()
     recording = open_recording(config.recording)
     try:
         traffic = recording.traffic(config.service)
-        run = _Run(config, traffic, tell)
+        run = _Run(config, traffic, rules, tell)
     except UsageError as error:
         if recording.truncated is None:
             raise
@@ -78,14 +82,19 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 class _Run:
-    def __init__(self, config: Config, traffic: Traffic, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: Config, traffic: Traffic, rules: Rules, tell: Callable[[str], None]
+    ) -> None:
         self.verdict = Verdict(str(config.recording), config.target, mocked=config.mock)
         self._config = config
         self._tell = tell
+        self._traffic = traffic
+        self._rules = rules
         self._steps = plan(traffic.inbound)
         outbound = traffic.outbound if config.mock else []
         steps = list(intervals(traffic.inbound)) if outbound else []
-        calls = Calls(outbound, steps, traffic.ends)
+        calls = Calls(outbound, steps, traffic.ends, rules)
+        self._calls = calls.all
         self._carried = plan_carried(traffic.inbound, outbound, [c.place for c in calls.all])
         driven: Collection[int] = range(len(self._steps))
         follows = None
@@ -97,7 +106,8 @@ class _Run:
         self.positions = [place for place in driven if self._steps[place].fault is None]
         to_drive = frozenset(driven)
         self.verdict.results = [_result(step, to_drive) for step in self._steps]
-        self._correlation = Correlation()
+        evidence = Evidence.of(traffic.inbound, outbound)
+        self._correlation = Correlation(evidence, concurrent=config.concurrency > 1)
         self._in_flight = InFlight()
         self._mocks = Mocks(
             calls,
@@ -118,6 +128,7 @@ class _Run:
             self._in_flight,
             self._mocks,
             self._carried,
+            rules,
             self.verdict,
             self._still_there,
         )
@@ -186,6 +197,9 @@ class _Run:
         for result in verdict.results:
             if result.state is State.NOT_RUN:
                 result.note = result.note or "the run ended before it"
+        calls = ((call.names[0], call.exchange) for call in self._calls)
+        unused = unused_rules(self._rules, self._traffic.inbound, calls)
+        verdict.unused_rules = list(map(str, unused))
         verdict.latency = latencies(verdict.results)
         verdict.conditions = [evaluate(each, verdict.results) for each in self._config.fail_if]
 

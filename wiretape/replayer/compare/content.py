@@ -9,10 +9,10 @@ from __future__ import annotations
 import codecs
 from typing import NamedTuple
 
-from wiretape.exchange.content import ContentError, decode_content
-from wiretape.exchange.v1.exchange_pb2 import Content
+from wiretape.exchange.content import ContentError, decode_content, field_value
+from wiretape.exchange.v1.exchange_pb2 import Content, HttpRequest, HttpResponse
 from wiretape.replayer.compare.difference import Difference
-from wiretape.replayer.compare.field_values import media_type
+from wiretape.replayer.compare.field_values import parse_media_type
 from wiretape.replayer.compare.fields import Groups
 from wiretape.replayer.compare.form import (
     canonical_form,
@@ -35,6 +35,8 @@ _TEXTUAL = ("text/", "application/javascript", "application/ecmascript", "applic
 _LINES = frozenset(["application/x-ndjson", "application/ndjson", "application/jsonl",
                     "application/json-lines", "application/jsonlines"])  # fmt: skip
 
+Message = HttpRequest | HttpResponse
+
 
 class Sent(NamedTuple):
     """A content as it was sent, its Content-Type, and its content codings; "" where not said."""
@@ -50,26 +52,42 @@ def sent(content: Content, fields: Groups) -> Sent:
     return Sent(content, ", ".join(types) if types else "", ", ".join(codings) if codings else "")
 
 
+def sent_by(message: Message) -> Sent:
+    """As `sent`, of a message whose fields are not grouped."""
+    types, codings = (
+        field_value(message.fields, name).decode("latin-1")
+        for name in (b"content-type", b"content-encoding")
+    )
+    return Sent(message.content, types, codings)
+
+
+def media_type(message: Message) -> str:
+    """Type and subtype in lower case, without parameters; "" where there is none."""
+    return parse_media_type(sent_by(message).type)[0]
+
+
 def is_json(kind: str) -> bool:
     """Whether a media type is JSON."""
     return kind in ("application/json", "text/json") or kind.endswith("+json")
 
 
-def plain(message: Sent) -> bytes:
+def plain(message: Sent | Message) -> bytes:
     """The content without its codings; ContentError where they cannot be undone."""
+    message = message if isinstance(message, Sent) else sent_by(message)
     data = message.content.data
     return decode_content(data, message.codings, MAX_DECODED_BYTES) if message.codings else data
 
 
-def canonical_content(message: Sent) -> bytes:
+def canonical_content(message: Sent | Message) -> bytes:
     """The same bytes for contents that mean the same, as far as that is quickly told."""
+    message = message if isinstance(message, Sent) else sent_by(message)
     if not message.content.data:
         return b""
     try:
         data = plain(message)
     except ContentError:
         return message.content.data
-    kind, _ = media_type(message.type)
+    kind, _ = parse_media_type(message.type)
     if is_json(kind) or not kind:
         try:
             return canonical_json(parse_json(data))
@@ -116,8 +134,8 @@ def compare_data(
 
     The live one is read as the recorded one; only its boundary and charset are its own.
     """
-    kind, parameters = media_type(declared)
-    own = media_type(live_declared or declared)[1]
+    kind, parameters = parse_media_type(declared)
+    own = parse_media_type(live_declared or declared)[1]
     charset, live_charset = parameters.get("charset", ""), own.get("charset", "")
     try:
         if is_json(kind) or not kind:

@@ -43,10 +43,14 @@ class Difference:
         return self.at.part if self.at is not None else ""
 
 
+def writable(text: str) -> str:
+    """The text with escapes for what cannot be written as UTF-8 (halves of surrogate pairs)."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def shorten(text: str) -> str:
     """At most 1,000 characters, and none that cannot be written as UTF-8."""
-    if not text.isascii():
-        text = text.encode("utf-8", "backslashreplace").decode()
+    text = writable(text)
     if len(text) <= _SHOWN:
         return text
     return f"{text[:_SHOWN]}… ({len(text)} characters)"

@@ -83,7 +83,7 @@ def unquoted(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def media_type(value: str) -> tuple[str, Mapping[str, str]]:
+def parse_media_type(value: str) -> tuple[str, Mapping[str, str]]:
     """Type and subtype in lower case, and the parameters by name (RFC 9110 §8.3.1)."""
     kind, found = parameters(value)
     return kind.lower(), {name: text or "" for name, text in found}
@@ -143,7 +143,7 @@ def _preference(element: str) -> str:
 
 
 def _content_type(value: str) -> str:
-    kind, found = media_type(value)
+    kind, found = parse_media_type(value)
     spelled = [
         _spell(name, text.lower() if name == "charset" else text)
         for name, text in found.items()

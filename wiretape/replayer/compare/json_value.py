@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 # A member that stands for a Decimal in canonical JSON; contents that have it are no JSON here.
 _FRACTION = "\0"
+# Beyond this a reader may see infinity or zero (IEEE 754 binary64).
+_MAX_EXPONENT = 300
 
 
 class _NotComparableError(ValueError):
@@ -31,8 +33,15 @@ def _no_constant(name: str) -> NoReturn:
     raise _NotComparableError(f"{name} is no JSON")
 
 
+def _fraction(text: str) -> Decimal:
+    value = Decimal(text)
+    if value and abs(value.adjusted()) > _MAX_EXPONENT:
+        raise _NotComparableError("an exponent is too large")
+    return value
+
+
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_members, parse_float=Decimal, parse_constant=_no_constant
+    object_pairs_hook=_members, parse_float=_fraction, parse_constant=_no_constant
 )
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from wiretape.exchange.content import ContentError
-from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest, HttpResponse
-from wiretape.replayer.compare.content import is_json, plain, sent
+from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest
+from wiretape.replayer.compare.content import Message, is_json, plain, sent_by
 from wiretape.replayer.compare.cookies import cookie_pairs
-from wiretape.replayer.compare.field_values import media_type
+from wiretape.replayer.compare.field_values import parse_media_type
 from wiretape.replayer.compare.fields import grouped
 from wiretape.replayer.compare.form import read_form, read_multipart
 from wiretape.replayer.compare.json_value import parse_json
@@ -20,7 +20,6 @@ from wiretape.replayer.compare.xml_tree import Element, local_name, parse_xml
 from wiretape.replayer.rules import Rule, Rules, spell_member
 from wiretape.replayer.values.place import endpoint_of
 
-Message = HttpRequest | HttpResponse
 _Place = tuple[str, str]
 
 
@@ -61,7 +60,7 @@ def places_of(message: Message) -> Iterator[_Place]:
     if not message.content.data:
         return
     yield "content", "content"
-    content = sent(message.content, grouped(message.fields, frozenset()))
+    content = sent_by(message)
     try:
         yield from _content_places(content.type, plain(content))
     except (ContentError, ValueError, RecursionError):
@@ -69,7 +68,7 @@ def places_of(message: Message) -> Iterator[_Place]:
 
 
 def _content_places(declared: str, data: bytes) -> Iterator[_Place]:
-    kind, parameters = media_type(declared)
+    kind, parameters = parse_media_type(declared)
     if is_json(kind) or not kind:
         yield from (("json", name) for name in _json_names(parse_json(data), "$"))
     elif kind == "application/x-www-form-urlencoded":

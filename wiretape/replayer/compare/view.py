@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from wiretape.replayer.compare.difference import Difference, shorten
+from wiretape.replayer.compare.difference import Difference, shorten, writable
 from wiretape.replayer.rules import NO_RULES, RulesHere
 from wiretape.replayer.values.judgement import Accepted, Judgement
 from wiretape.replayer.values.place import Place
@@ -140,11 +140,11 @@ class View:
             self.judgement.place.endpoint,
             self.judgement.place.side,
             self._part or part,
-            self._prefix + name,
+            writable(self._prefix + name),
         )
         return Difference(
             kind or part,
-            self._prefix + place,
+            shorten(self._prefix + place),
             None if expected is None else shorten(expected),
             None if actual is None else shorten(actual),
             reason,

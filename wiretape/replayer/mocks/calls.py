@@ -10,11 +10,13 @@ from hashlib import blake2b
 from wiretape.exchange.v1.exchange_pb2 import ConnectionEnd, Exchange, HttpRequest, HttpResponse
 from wiretape.replayer.caused import Begin, Caused, Interval, is_safe, marks, recorded_causes
 from wiretape.replayer.compare.content import canonical_content
-from wiretape.replayer.compare.fields import HOP_BY_HOP, grouped, normal_value
+from wiretape.replayer.compare.field_values import normal_value
+from wiretape.replayer.compare.fields import HOP_BY_HOP, grouped
 from wiretape.replayer.compare.request import exact_key, origin_form
-from wiretape.replayer.correlate import shape
 from wiretape.replayer.mocks.names import upstream_names
+from wiretape.replayer.rules import NO_RULES, Rules
 from wiretape.replayer.sessions import call_fault, unseen_end
+from wiretape.replayer.values import endpoint_of, shape
 
 # What differs between two answers that are one and the same: when and for whom they were written.
 _OF_ONE_TIME = HOP_BY_HOP | frozenset(
@@ -28,7 +30,7 @@ Shape = tuple[str, str, str]
 class Call:
     """One recorded upstream call. `used`: a live call was answered by it."""
 
-    __slots__ = ("_calls", "_key", "caused", "end", "fault", "names", "number", "used")
+    __slots__ = ("_calls", "_key", "_rules", "caused", "end", "fault", "names", "number", "used")
 
     def __init__(
         self,
@@ -37,10 +39,12 @@ class Call:
         names: tuple[str, ...],
         caused: Caused,
         fault: str | None,
-        end: ConnectionEnd | None = None,
+        end: ConnectionEnd | None,
+        rules: Rules,
     ) -> None:
         """`end`: how its connection ended, where that was the answer."""
         self._calls = calls
+        self._rules = rules
         self._key: bytes | None = None
         self.number = number
         self.names = names
@@ -60,8 +64,13 @@ class Call:
     @property
     def key(self) -> bytes:
         if self._key is None:
-            self._key = key_of(self.request)
+            self._key = key_of(self.request, self.names[0], self._rules)
         return self._key
+
+    @property
+    def endpoint(self) -> str:
+        """That of its Place."""
+        return endpoint_of_call(self.request, self.names[0])
 
     @property
     def place(self) -> int:
@@ -77,9 +86,11 @@ class Calls:
         exchanges: Sequence[Exchange],
         steps: Sequence[Interval],
         ends: Mapping[str, ConnectionEnd],
+        rules: Rules | None = None,
     ) -> None:
         """`ends`: how connections ended, by id. `exchanges` come in the order of their begin."""
         self.all: list[Call] = []
+        self.rules = rules if rules is not None else Rules()
         self._of: dict[int, list[Call]] = {}
         self._late: dict[str, deque[Call]] = {}
         self._free: dict[tuple[str, str, bytes], list[Call]] = {}
@@ -97,7 +108,8 @@ class Calls:
                 end = ends.get(call.connection)
                 fault = unseen_end(end, last[call.connection] == number)
             upstream = known_names.setdefault(call.names, call.names)
-            self._file(Call(exchanges, number, upstream, caused, fault, end), call)
+            made = Call(exchanges, number, upstream, caused, fault, end, self.rules)
+            self._file(made, call)
         self.only_name = next(iter(known_names))[0] if len(known_names) == 1 else ""
         """The name of the only upstream there is; "" where there are several."""
 
@@ -198,10 +210,15 @@ def _target(request: HttpRequest) -> bytes:
     return "&".join([path, *sorted(query)]).encode("latin-1")
 
 
-def key_of(request: HttpRequest) -> bytes:
-    """Equal for two requests that mean the same without any renaming."""
+def endpoint_of_call(request: HttpRequest, upstream: str) -> str:
+    return endpoint_of(request.method, origin_form(request.target)[0], upstream)
+
+
+def key_of(request: HttpRequest, upstream: str, rules: Rules) -> bytes:
+    """Equal for two requests that mean the same without any renaming; rules may say what counts."""
+    here = rules.here(endpoint_of_call(request, upstream)) if rules else NO_RULES
     # Version 0 of marshal writes equal values as equal bytes; the later ones may not.
-    return blake2b(marshal.dumps(exact_key(request), 0), digest_size=16).digest()
+    return blake2b(marshal.dumps(exact_key(request, here), 0), digest_size=16).digest()
 
 
 def shape_of(request: HttpRequest) -> tuple[str, str]:

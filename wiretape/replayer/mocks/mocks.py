@@ -18,7 +18,6 @@ from wiretape.exchange.http1 import write_request
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest
 from wiretape.replayer.caused import InFlight, is_safe
 from wiretape.replayer.compare import Difference, compare_requests
-from wiretape.replayer.correlate import Correlation, Judgement, Span
 from wiretape.replayer.mocks.answers import Answer, Answers, miss_answer
 from wiretape.replayer.mocks.calls import Call, Calls, key_of, kind_of, same_answer, shape_of
 from wiretape.replayer.mocks.findings import (
@@ -30,6 +29,7 @@ from wiretape.replayer.mocks.findings import (
     missing,
 )
 from wiretape.replayer.mocks.names import call_text, normal_name
+from wiretape.replayer.values import Correlation, Judgement, Place, Span
 
 # How many recorded calls are compared in full to find the nearest one.
 _NEAREST_OF = 200
@@ -89,7 +89,7 @@ class Mocks:
             return Answer(b"", True)
         name = self._meant(name, request)
         places = (cause,) if cause is not None else tuple(self._in_flight.places)
-        key = self._key_of(request)
+        key = self._key_of(name, request)
         asked = _Asked(name, request, at_ns, cause, places, place, key)
         call = self._find(asked)
         if isinstance(call, str):
@@ -100,17 +100,19 @@ class Mocks:
             self._correlation.saw(write_request(call.request), write_request(request))
         return self._answers.recorded(call, request, at_ns)
 
-    def _key_of(self, request: HttpRequest) -> bytes:
+    def _key_of(self, name: str, request: HttpRequest) -> bytes:
         """The key with recorded values in the place of live ones; as long as none is known, the
         same request has the same key."""
+        known = self._calls.named(name)
+        upstream, rules = known[0].names[0] if known else name, self._calls.rules
         if self._correlation.live_of:
-            return key_of(_translated(request, self._correlation))
+            return key_of(_translated(request, self._correlation), upstream, rules)
         if len(request.content.data) > _MAX_KEYED_BYTES:
-            return key_of(request)
-        written = request.SerializeToString()
+            return key_of(request, upstream, rules)
+        written = upstream.encode() + request.SerializeToString()
         key = self._keys.get(written)
         if key is None:
-            key = self._keys[written] = key_of(request)
+            key = self._keys[written] = key_of(request, upstream, rules)
             if len(self._keys) > _MAX_KEYS:
                 del self._keys[next(iter(self._keys))]
         return key
@@ -227,8 +229,10 @@ class Mocks:
         request = call.request
         duration_ns = max(0, request.last_byte_at_ns - request.first_byte_at_ns)
         # What was paired with one call of the build says nothing about a second one like it.
-        known = Correlation() if call.used else self._correlation
-        return Judgement(known, Span(request.first_byte_at_ns, duration_ns, at_ns, duration_ns))
+        known = Correlation(self._correlation.evidence) if call.used else self._correlation
+        span = Span(request.first_byte_at_ns, duration_ns, at_ns, duration_ns)
+        place = Place(call.endpoint, "request", "", "")
+        return Judgement(known, span, place, rules=self._calls.rules)
 
     # -- calls that are not as recorded
 

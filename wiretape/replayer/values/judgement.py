@@ -196,7 +196,7 @@ class Judgement:
             plain, live_plain = unquote(recorded), unquote(live)
             if (plain, live_plain) != (recorded, live):
                 return plain == live_plain or self._same_text(plain, live_plain)
-        if recorded[0] != "/" and is_random_base64(recorded, live):
+        if not recorded.startswith("/") and is_random_base64(recorded, live):
             return self._rename(recorded, live)
         return self._same_parts(recorded, live)
 
