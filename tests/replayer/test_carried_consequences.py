@@ -8,7 +8,7 @@ from tapes import BEGIN_NS, Fields, Tape, request_of, response_of
 
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
 from wiretape.replayer.carried import Lacking, plan
-from wiretape.replayer.correlate import Correlation
+from wiretape.replayer.values import Correlation
 
 ORDER = "9d18e059-ea22-4a34-b185-206b1ed9eef8"
 CHARGE = "3f0c2f0e-6d0a-4f5e-9d59-0d9bd6a0f4c1"

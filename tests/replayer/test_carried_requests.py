@@ -15,7 +15,7 @@ from tapes import Fields, Tape, content_of, fields_of, request_of, response_of
 from wiretape.exchange.http1 import write_request
 from wiretape.exchange.v1.exchange_pb2 import Content, HttpRequest, HttpResponse
 from wiretape.replayer.carried import Carried, plan
-from wiretape.replayer.correlate import Correlation
+from wiretape.replayer.values import Correlation
 
 OLD = "9d18e059-ea22-4a34-b185-206b1ed9eef8"
 NEW = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"

@@ -15,7 +15,7 @@ from wiretape.replayer.compare.json_value import parse_json
 from wiretape.replayer.compare.request import exact_key
 from wiretape.replayer.compare.text import compare_bytes, compare_text
 from wiretape.replayer.compare.view import View
-from wiretape.replayer.correlate import Correlation, Judgement, Span
+from wiretape.replayer.values import Correlation, Judgement, Span
 
 S = 10**9
 JSON, PLAIN = {"Content-Type": "application/json"}, {"Content-Type": "text/plain"}

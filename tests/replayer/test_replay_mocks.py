@@ -9,7 +9,6 @@ from tapes import BEGIN_NS, MS, Tape, request_of, response_of
 from wiretape.exchange.v1.exchange_pb2 import ConnectionEnd, Exchange, HttpRequest, HttpResponse
 from wiretape.replayer.carried import plan
 from wiretape.replayer.caused import InFlight, Interval, marks
-from wiretape.replayer.correlate import Correlation
 from wiretape.replayer.mocks import (
     Answer,
     Answers,
@@ -20,6 +19,7 @@ from wiretape.replayer.mocks import (
     upstream_names,
 )
 from wiretape.replayer.placeholders import expander
+from wiretape.replayer.values import Correlation
 
 UP, ADDRESS = "prices.internal:80", "10.0.0.3:80"
 HOST = {"Host": "prices.internal"}

@@ -18,8 +18,8 @@ import pytest
 from tapes import BEGIN_NS, TARGET, Outcome, Tape, build, replay_command, request_of, response_of
 
 from wiretape.exchange.v1.exchange_pb2 import ConnectionEnd
-from wiretape.replayer.correlate import read_instant
 from wiretape.replayer.mocks.mock_time import is_signed, shifted, spell
+from wiretape.replayer.values import read_instant
 
 Replay = Callable[..., Outcome]
 HOST = {"Host": "prices.internal"}

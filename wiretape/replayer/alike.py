@@ -6,7 +6,7 @@ import re
 from collections.abc import Hashable
 
 from wiretape.replayer.compare import Difference
-from wiretape.replayer.correlate import read_instant, shape
+from wiretape.replayer.values import read_instant, shape
 from wiretape.replayer.verdict import Result
 
 _INDEX = re.compile(r"\[\d+\]")

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 
 from wiretape.replayer.alike import across, endpoint_of, normal_place
 from wiretape.replayer.compare import Difference
-from wiretape.replayer.correlate import shape
 from wiretape.replayer.mocks import UpstreamFinding
+from wiretape.replayer.values import shape
 from wiretape.replayer.verdict import Result, State, Verdict
 
 # What is mended first: what keeps other things from being judged at all.

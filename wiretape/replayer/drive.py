@@ -15,7 +15,9 @@ from wiretape.replayer.io.client import Answer, Client, TargetGoneError
 from wiretape.replayer.judge import Attempt
 from wiretape.replayer.mocks import Mocks
 from wiretape.replayer.pace import Pace
+from wiretape.replayer.rules import Rules
 from wiretape.replayer.schedule import Order, Step
+from wiretape.replayer.values import Correlation
 from wiretape.replayer.verdict import Result, State, Verdict
 
 _POLL_S = 0.002

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from wiretape.replayer.carried import plan
 from wiretape.replayer.caused import InFlight
 from wiretape.replayer.config import MockConfig
-from wiretape.replayer.correlate import Correlation
 from wiretape.replayer.errors import EnvironmentFailedError, UnfitRecordingError
 from wiretape.replayer.io.listener import Listeners
 from wiretape.replayer.io.real_upstream import RealUpstream
 from wiretape.replayer.mocks import Answers, Calls, Mocks
 from wiretape.replayer.recorded import open_recording
 from wiretape.replayer.run import loop_factory
+from wiretape.replayer.values import Correlation
 
 
 def stand_in(config: MockConfig, tell: Callable[[str], None]) -> int:

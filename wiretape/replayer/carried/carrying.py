@@ -13,7 +13,7 @@ from wiretape.replayer.carried.families import is_short, value_of
 from wiretape.replayer.carried.places import Seen
 from wiretape.replayer.carried.plan import Makes, Plan, Unknown
 from wiretape.replayer.carried.rewriting import Parts, Use, rewritten
-from wiretape.replayer.correlate import Correlation
+from wiretape.replayer.values import Correlation
 
 
 class Lacking(NamedTuple):

@@ -16,11 +16,11 @@ from wiretape.exchange.v1.exchange_pb2 import (
 )
 from wiretape.replayer.carried import Carried
 from wiretape.replayer.compare.content import media_type, plain
-from wiretape.replayer.correlate import Correlation
 from wiretape.replayer.mocks.calls import Call
 from wiretape.replayer.mocks.findings import Miss
 from wiretape.replayer.mocks.mock_time import is_signed, shifted
 from wiretape.replayer.mocks.names import call_text, closes
+from wiretape.replayer.values import Correlation
 
 MISS_STATUS = 599
 _NOT_SENT = frozenset([100, 101])
@@ -85,26 +85,23 @@ class Answers:
         head, content = response_head(response), response.content
         signed = is_signed(head)
 
-        def today(data: bytes, before: bytes) -> bytes:
-            return self._today(data, before, recorded_at_ns, at_ns, signed)
+        def today(data: bytes) -> bytes:
+            return self._today(data, recorded_at_ns, at_ns, signed)
 
         coded = field_value(response.fields, b"content-encoding")
         data = live = content.data
         if data and is_textual(response) and (content.complete or not coded):
             with suppress(ContentError):
                 data = plain(response)
-                live = today(data, plain(recorded))
+                live = today(data)
         if live != data:
             response = _with_content(response, live, len(live) - len(content.data))
             head, content = response_head(response), response.content
-        return today(head, response_head(recorded)) + framed_content(content, response.trailers)
+        return today(head) + framed_content(content, response.trailers)
 
-    def _today(
-        self, data: bytes, before: bytes, recorded_at_ns: int, at_ns: int, signed: bool
-    ) -> bytes:
-        """`data`, which was `before` when recorded, in live values and times."""
+    def _today(self, data: bytes, recorded_at_ns: int, at_ns: int, signed: bool) -> bytes:
+        """`data` in live values and times."""
         live = self._correlation.to_live(data)
-        self._correlation.saw(before, live)
         if self._shifts and not signed:
             known = self._correlation.instants
             live = shifted(live, recorded_at_ns, at_ns - recorded_at_ns, known)

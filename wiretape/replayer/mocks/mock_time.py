@@ -11,7 +11,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from wiretape.replayer.correlate import Instant, read_instant
+from wiretape.replayer.values import Instant, read_instant
 
 _SECOND_NS = 10**9
 _YEAR_NS = 366 * 86_400 * _SECOND_NS

@@ -132,10 +132,6 @@ class Judgement:
         """
         self._blobs = derived.Blobs(recorded), derived.Blobs(live)
 
-    def saw(self, recorded: bytes, live: bytes) -> None:
-        """As Correlation.saw."""
-        self._known.saw(recorded, live)
-
     def same_text(self, recorded: str, live: str, part: str = "", name: str = "") -> bool:
         """Two strings at one place: equal, or all that differs is generated."""
         if recorded == live:

@@ -66,9 +66,6 @@ class Correlation:
         """When the oldest exchange in flight began in the recording; after all that was judged."""
         return min(self._open, default=self._judged_ns)
 
-    def saw(self, recorded: bytes, live: bytes) -> None:
-        """Nothing is learned from what is equal: the evidence tells it beforehand."""
-
     def to_live(self, data: bytes) -> bytes:
         """Put live tokens in the place of the recorded ones; lengths may differ."""
         return replaced(self.live_of, with_wholes(self._live_wholes, data))
