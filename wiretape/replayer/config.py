@@ -26,6 +26,8 @@ class Config:
     max_failures: int | None
     junit: Path | None
     json: Path | None
+    report: Path | None
+    for_agent: bool
     command: tuple[str, ...]
 
 
@@ -50,6 +52,13 @@ def parse_duration_ns(text: str, option: str) -> int:
         return quantities.parse_duration_ns(text)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from None
+
+
+def parse_format(text: str) -> bool:
+    """Whether it is the form for coding agents."""
+    if text not in ("text", "agent"):
+        raise UsageError(f"--format: '{text}' is none of text, agent")
+    return text == "agent"
 
 
 def parse_port(text: str, option: str) -> int:

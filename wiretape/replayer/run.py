@@ -18,10 +18,12 @@ from wiretape.replayer.errors import EnvironmentFailedError, UnfitRecordingError
 from wiretape.replayer.io.build import Build, free_port
 from wiretape.replayer.io.client import Answer, Client, TargetGoneError, accepts, status_of
 from wiretape.replayer.io.listener import Listeners
+from wiretape.replayer.kept import read_request, read_response
 from wiretape.replayer.mocks import Mocks, call_text
 from wiretape.replayer.placeholders import expander, mocks_named
 from wiretape.replayer.schedule import START_UP, Step, in_order, places, plan
 from wiretape.replayer.sessions import assign_roles
+from wiretape.replayer.uncreated import name_uncreated
 from wiretape.replayer.verdict import Failure, Result, State, UnfitCall, Verdict
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -30,6 +32,7 @@ _POLL_S = 0.02
 _SETTLE_NS = 10**9
 # How long a build that dropped a connection has to prove that it did not crash.
 _CRASH_S = 0.5
+_MAX_KEPT = 1000
 
 
 def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
@@ -57,6 +60,7 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
         raise UnfitRecordingError(f"{reader.truncated}; {error}") from error
     run.verdict.truncated = reader.truncated
     run.verdict.unrelated = traffic.unrelated
+    run.verdict.started_at_ns = time_ns()
     began_ns = monotonic_ns()
     if any(step.fault is None for step in run.steps):
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -94,6 +98,7 @@ class _Run:
         self._listeners = Listeners()
         self._build: Build | None = None
         self._place = START_UP
+        self._kept = 0
         self._expand = expander(free_port(), {})
         self.verdict.calls_recorded = len(self._mocks.calls)
         self.verdict.unfit_calls = [
@@ -135,6 +140,7 @@ class _Run:
         finally:
             if self._build is not None:
                 await self._build.stop()
+                self.verdict.output = self._build.output()
             self._listeners.close()
         if problem is not None:
             output = self._build.output() if self._build is not None else ()
@@ -149,6 +155,7 @@ class _Run:
         for result in self.verdict.results:
             if result.state is State.NOT_RUN:
                 result.note = result.note or "the run ended before it"
+        name_uncreated(self.verdict.results, (step.exchange for step in self.steps))
 
     async def _all(self) -> None:
         ports = {
@@ -248,9 +255,14 @@ class _Run:
             step.exchange.connection.id, wire, http.request.method, awaited, step.last_on_connection
         )
         result.live_ns = answer.done_at_ns - answer.sent_at_ns
+        result.live_at_ns = answer.sent_at_ns
         if answer.equal and awaited is not None:
             self._correlation.saw(expected, awaited)
             result.state = State.SAME
+            if self._config.report is not None:
+                sent = read_request(wire) if wire != recorded else None
+                live = read_response(awaited, http.request.method) if awaited != expected else None
+                result.keep(http, sent, live)
             return
         if answer.response is None or not answer.response.content.complete:
             result.note = "the build ended during it"
@@ -258,6 +270,13 @@ class _Run:
             result.note = ""
         result.differences = self._compare(step, answer, result)
         result.state = State.DIFFERS if result.differences else State.SAME
+        if self._config.report is not None or self._keeps(result):
+            result.keep(http, read_request(wire) if wire != recorded else None, answer.response)
+
+    def _keeps(self, result: Result) -> bool:
+        """A form for agents shows the requests of a few that differ."""
+        self._kept += result.state is State.DIFFERS
+        return result.state is State.DIFFERS and self._kept <= _MAX_KEPT
 
     def _compare(self, step: Step, answer: Answer, result: Result) -> list[Difference]:
         http = step.exchange.http
@@ -313,4 +332,5 @@ def _result(step: Step) -> Result:
         max(0, ended_ns - http.request.first_byte_at_ns),
         State.UNFIT if step.fault is not None else State.NOT_RUN,
         step.fault or "",
+        recorded_at_ns=http.request.first_byte_at_ns,
     )
