@@ -97,11 +97,16 @@ class _Grouping:
         folded = self._upstream({r.position for r in dependants}, roots)
         self._state([r for r in roots.values() if r.position not in self._of])
         self._responses([r for r in roots.values() if r.position not in self._of])
+        following: dict[int, tuple[Cause, list[int], list[int]]] = {}
         for result in dependants:
-            self._depend(result)
+            cause = self._depended_on(result)
+            following.setdefault(id(cause), (cause, [], []))[1].append(result.position)
         for index in folded:
             cause = self._of[verdict.upstream[index].place]
-            cause.calls_following += (index,)
+            following.setdefault(id(cause), (cause, [], []))[2].append(index)
+        for cause, positions, calls in following.values():
+            cause.consequences += tuple(positions)
+            cause.calls_following = tuple(calls)
         for attempt in verdict.attempts:
             if attempt.counts:
                 what = "look up" if attempt.transport == "dns" else "reach"
@@ -212,8 +217,8 @@ class _Grouping:
                 place = normal_place(difference.place)
                 self._at.setdefault((symptom.result.position, place), cause)
 
-    def _depend(self, result: Result) -> None:
-        """Into the cause of what it lacks; in the order of positions, so that is known already."""
+    def _depended_on(self, result: Result) -> Cause:
+        """The cause of what it lacks; in the order of positions, so that is known already."""
         lacking = result.lacking[0]
         cause = self._at.get((lacking.position, normal_place(lacking.place)))
         cause = cause or self._of.get(lacking.position)
@@ -223,8 +228,8 @@ class _Grouping:
             cause = _cause_of("lacking", title, [before], [])
             self._add(cause, [before])
         self._of[result.position] = cause
-        cause.consequences += (result.position,)
         cause.via[result.position] = f"{lacking.place} of exchange {lacking.position + 1}"
+        return cause
 
 
 def _cause_of(kind: str, title: str, results: list[Result], differences: list[Difference]) -> Cause:
@@ -252,13 +257,13 @@ def _symptoms(result: Result) -> list[_Symptom]:
     for difference in result.differences:
         place = (endpoint, difference.kind, normal_place(difference.place))
         symptom = by_place.get(place)
+        wide = across(result, difference)
         if symptom is None:
             kind = "field" if difference.kind in ("field", "trailer") else "content"
-            wide = across(result, difference)
             by_place[place] = _Symptom(result, endpoint, kind, [difference], place, wide)
         else:
             symptom.differences.append(difference)
-            if symptom.across != across(result, difference):
+            if symptom.across != wide:
                 symptom.across = None
     return list(by_place.values())
 
