@@ -276,11 +276,13 @@ def test_state_that_the_recording_never_created_is_one_cause() -> None:
         ("GET /orders/7", [status_change(200, 404)]),
         ("GET /users/9", [status_change(200, 404)]),
         ("GET /users/1", [status_change(200, 500)]),
+        ("GET /me", [status_change(200, 401)]),
     )
-    for result, value in zip(verdict.results, ("7", "9", "1"), strict=True):
+    for result, value in zip(verdict.results, ("7", "9", "1", "token"), strict=True):
         result.uncreated = value
     # A build that fails is not explained by what it was not given.
-    first, second = causes_of(verdict)
+    first, second, third = causes_of(verdict)
+    assert (third.kind, third.positions) == ("state", (3,))
     assert (first.kind, first.positions) == ("server error", (2,))
     assert (second.kind, second.positions) == ("state", (0, 1))
     assert "404 for 7, 9, from no recorded response" in second.title

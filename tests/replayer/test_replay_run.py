@@ -48,7 +48,8 @@ def shop(tape: Tape, tmp_path: Path) -> Path:
 def test_a_right_build_passes(replay: Replay, shop: Path) -> None:
     done = replay("run", shop, *TARGET, *UPSTREAM_ENV, *build())
     assert done.code == 0, done.out
-    assert done.out == "PASS  4 exchanges compared, none differs · 1 upstream call as recorded\n"
+    headline = "PASS  4 exchanges compared, none differs · 1 upstream call as recorded"
+    assert done.out.splitlines()[0] == headline
     assert done.report is not None
     assert [e["state"] for e in done.report["exchanges"]] == ["same"] * 4
 
@@ -246,4 +247,4 @@ def test_many_exchanges_on_many_connections(replay: Replay, tape: Tape, tmp_path
         tape.inbound(request_of("GET", "/hello"), response_of(200, HELLO), connection=name)
     file = tape.write(tmp_path / "x.mcap")
     done = replay("run", file, *TARGET, "--service", ":8080", *build())
-    assert done.out == "PASS  90 exchanges compared, none differs\n"
+    assert done.out.splitlines()[0] == "PASS  90 exchanges compared, none differs"

@@ -28,6 +28,8 @@ _TIERS = {
     "unreachable": 0, "attempt": 1, "upstream": 1, "no response": 1, "server error": 1,
     "status": 2, "state": 2, "lacking": 2, "content": 3, "field": 4, "condition": 5,
 }  # fmt: skip
+# What a build says of what it does not have: resources, or who has credentials.
+_REFUSED = ("401", "403", "404", "410")
 _WHOLE = ("status", "response", "interim")
 _LEARN = "if this order has no meaning, `replay learn` on a known-good build says so in the rules"
 
@@ -165,21 +167,24 @@ class _Grouping:
         return folded
 
     def _state(self, results: list[Result]) -> None:
-        """One cause for all that asks for what was there before the recording began."""
-        alike = [r for r in results if r.uncreated and _live_status(r) in ("404", "410")]
-        if not alike:
-            return
-        values = list(dict.fromkeys(r.uncreated for r in alike))
-        named = ", ".join(values[:3]) + (f" and {len(values) - 3} more" if len(values) > 3 else "")
-        cause = _cause_of(
-            "state",
-            f"state that the recording never created: {_live_status(alike[0])} for {named},"
-            " from no recorded response",
-            alike,
-            list(alike[0].differences),
-        )
-        cause.hint = "give the build this state before the run, or record from an empty one"
-        self._add(cause, alike)
+        """One cause for all that is refused in one way for what was there before the recording."""
+        refused: dict[str, list[Result]] = {}
+        for result in results:
+            status = _live_status(result)
+            if result.uncreated and status in _REFUSED:
+                refused.setdefault(status, []).append(result)
+        for status, alike in refused.items():
+            values = list(dict.fromkeys(result.uncreated for result in alike))
+            more = f" and {len(values) - 3} more" if len(values) > 3 else ""
+            cause = _cause_of(
+                "state",
+                f"state that the recording never created: {status} for {', '.join(values[:3])}"
+                f"{more}, from no recorded response",
+                alike,
+                list(alike[0].differences),
+            )
+            cause.hint = "give the build this state before the run, or record from an empty one"
+            self._add(cause, alike)
 
     def _responses(self, results: list[Result]) -> None:
         local: dict[Hashable, list[_Symptom]] = {}
