@@ -218,6 +218,15 @@ def test_a_value_that_is_lacking_without_a_difference_is_a_cause() -> None:
     assert (cause.kind, cause.positions, cause.consequences) == ("lacking", (0,), (1,))
 
 
+def test_a_value_that_a_call_at_start_up_did_not_give() -> None:
+    verdict = differing(("GET /a", [TOTAL]), ("GET /b", [TOTAL]))
+    for result in verdict.results:
+        result.lacking = [Lacking(-1, "upstream call: $.key", "k")]
+    (cause,) = causes_of(verdict)
+    assert (cause.kind, cause.positions, cause.consequences) == ("lacking", (), (0, 1))
+    assert cause.via[0] == "upstream call: $.key"
+
+
 def test_upstream_calls_of_who_lacks_a_value_follow_too() -> None:
     verdict = differing(("POST /a", [json_change("$.id", "1", None)]), ("GET /b", [TOTAL]))
     verdict.results[1].lacking = [Lacking(0, "$.id", "1")]

@@ -227,13 +227,16 @@ class _Grouping:
         lacking = result.lacking[0]
         cause = self._at.get((lacking.position, normal_place(lacking.place)))
         cause = cause or self._of.get(lacking.position)
-        before = self._verdict.results[lacking.position]
+        # A call at start-up belongs to no exchange.
+        before = [self._verdict.results[lacking.position]] if lacking.position >= 0 else []
         if cause is None:
-            title = f"{before.endpoint}: the response gives no {lacking.place}"
-            cause = _cause_of("lacking", title, [before], [])
-            self._add(cause, [before])
+            who = before[0].endpoint if before else "start-up"
+            cause = _cause_of("lacking", f"{who}: it gives no {lacking.place}", before, [])
+            self._causes.append(cause)
+            self._of[lacking.position] = cause
         self._of[result.position] = cause
-        cause.via[result.position] = f"{lacking.place} of exchange {lacking.position + 1}"
+        of = f" of exchange {lacking.position + 1}" if before else ""
+        cause.via[result.position] = f"{lacking.place}{of}"
         return cause
 
 
