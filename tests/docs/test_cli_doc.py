@@ -1,21 +1,15 @@
 """docs/cli.md says what the commands say: options, exit codes, keys of what they write."""
 
-import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from doc_examples import ROOT
 
 from wiretape.agent.ledger import Ledger
-from wiretape.replayer.compare import Difference
-from wiretape.replayer.mocks import UpstreamFinding
-from wiretape.replayer.report import json_report
-from wiretape.replayer.verdict import Failure, Result, State, UnfitCall, Verdict
 
 PROGRAMS = ["capture-agent", "replay"]
 CLI = (ROOT / "docs" / "cli.md").read_text()
@@ -119,40 +113,3 @@ def test_summary_keys_are_those_of_the_ledger() -> None:
         if re.fullmatch(r"`[a-z_]+`", cell)
     ]
     assert described == list(Ledger().as_json())
-
-
-def paths(value: Any, place: str = "") -> set[str]:
-    """`a.b[].c` for every leaf."""
-    if isinstance(value, dict):
-        found: set[str] = set()
-        for name, member in value.items():
-            found |= paths(member, f"{place}.{name}" if place else name)
-        return found
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return set().union(*(paths(element, f"{place}[]") for element in value))
-    return {place}
-
-
-def test_verdict_keys_are_those_that_are_written() -> None:
-    difference = Difference("status", "status", "200", "500", "another status")
-    verdict = Verdict(
-        recording="rec.mcap",
-        target="http://127.0.0.1:8080",
-        results=[
-            Result(0, "id", "GET", "/", 1, State.DIFFERS, differences=[difference]),
-            Result(1, "id", "GET", "/a", 1, State.DIFFERS, differences=[difference]),
-        ],
-        upstream=[UpstreamFinding("extra", "a:80", "GET /", 0, "why", "GET /a", (difference,))],
-        unfit_calls=[UnfitCall("id", "a:80", "GET /", "why")],
-        failure=Failure("why", 1, ("line",)),
-    )
-    written = json.loads(json_report(verdict))
-    section = sections(3)["The verdict as JSON"]
-    described = {
-        key for cell in first_cells(section) for key in re.findall(r"`([a-z_.\[\]]+)`", cell)
-    }
-    of_difference = set(written["exchanges"][0]["differences"][0])
-    assert of_difference <= described
-    described -= of_difference
-    found = {re.sub(r"\.differences\[\]\.\w+$", ".differences", path) for path in paths(written)}
-    assert described == found

@@ -218,6 +218,15 @@ def test_a_value_that_is_lacking_without_a_difference_is_a_cause() -> None:
     assert (cause.kind, cause.positions, cause.consequences) == ("lacking", (0,), (1,))
 
 
+def test_a_value_that_a_call_at_start_up_did_not_give() -> None:
+    verdict = differing(("GET /a", [TOTAL]), ("GET /b", [TOTAL]))
+    for result in verdict.results:
+        result.lacking = [Lacking(-1, "upstream call: $.key", "k")]
+    (cause,) = causes_of(verdict)
+    assert (cause.kind, cause.positions, cause.consequences) == ("lacking", (), (0, 1))
+    assert cause.via[0] == "upstream call: $.key"
+
+
 def test_upstream_calls_of_who_lacks_a_value_follow_too() -> None:
     verdict = differing(("POST /a", [json_change("$.id", "1", None)]), ("GET /b", [TOTAL]))
     verdict.results[1].lacking = [Lacking(0, "$.id", "1")]
@@ -276,11 +285,13 @@ def test_state_that_the_recording_never_created_is_one_cause() -> None:
         ("GET /orders/7", [status_change(200, 404)]),
         ("GET /users/9", [status_change(200, 404)]),
         ("GET /users/1", [status_change(200, 500)]),
+        ("GET /me", [status_change(200, 401)]),
     )
-    for result, value in zip(verdict.results, ("7", "9", "1"), strict=True):
+    for result, value in zip(verdict.results, ("7", "9", "1", "token"), strict=True):
         result.uncreated = value
     # A build that fails is not explained by what it was not given.
-    first, second = causes_of(verdict)
+    first, second, third = causes_of(verdict)
+    assert (third.kind, third.positions) == ("state", (3,))
     assert (first.kind, first.positions) == ("server error", (2,))
     assert (second.kind, second.positions) == ("state", (0, 1))
     assert "404 for 7, 9, from no recorded response" in second.title

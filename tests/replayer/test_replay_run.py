@@ -48,8 +48,8 @@ def shop(tape: Tape, tmp_path: Path) -> Path:
 def test_a_right_build_passes(replay: Replay, shop: Path) -> None:
     done = replay("run", shop, *TARGET, *UPSTREAM_ENV, *build())
     assert done.code == 0, done.out
-    first = "PASS  4 exchanges compared, none differs · 1 upstream call as recorded"
-    assert done.out.splitlines()[0] == first
+    headline = "PASS  4 exchanges compared, none differs · 1 upstream call as recorded"
+    assert done.out.splitlines()[0] == headline
     assert done.report is not None
     assert [e["state"] for e in done.report["exchanges"]] == ["same"] * 4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from functools import lru_cache
 
 from wiretape.replayer.compare import Difference
 from wiretape.replayer.values import read_instant, shape
@@ -16,6 +17,10 @@ _LAST_NAME = re.compile(r"\.([A-Za-z_]\w*)(?:\[[\d*]+\])*$")
 _TYPE_CHANGE = re.compile(r"\w+ became \w+")
 _QUARTER_NS = 15 * 60 * 10**9
 _MAX_SHIFT_NS = 26 * 3600 * 10**9
+# Where everything differs, the same few places come again and again.
+_CACHED = 1 << 14
+# The shortest text that is a time.
+_MIN_TIME = 10
 _SLACK_NS = 5 * 10**9
 # Answers of what stands before all endpoints: authentication, a limit, a service that is not up.
 _OF_A_GATE = frozenset(["401", "403", "407", "421", "426", "429", "503"])
@@ -23,11 +28,13 @@ _OF_A_GATE = frozenset(["401", "403", "407", "421", "426", "429", "503"])
 Across = tuple[Hashable, str]
 
 
+@lru_cache(_CACHED)
 def endpoint_of(method: str, target: str) -> str:
     """`METHOD /path` with each segment that could be generated as *."""
     return f"{method} {_NUMBER.sub('*', shape(target.partition('?')[0]))}"
 
 
+@lru_cache(_CACHED)
 def normal_place(place: str) -> str:
     """The same for all elements of an array, all lines, all offsets, all generated names."""
     return shape(_NUMBERED.sub(r"\1", _INDEX.sub("[*]", place)))
@@ -70,6 +77,8 @@ def _last_name(difference: Difference) -> str:
 
 
 def _of_time(result: Result, expected: str, actual: str) -> Across | None:
+    if len(expected) < _MIN_TIME or len(actual) < _MIN_TIME:
+        return None
     recorded, live = read_instant(expected.strip('"')), read_instant(actual.strip('"'))
     if recorded is None or live is None:
         return None

@@ -28,6 +28,8 @@ _TIERS = {
     "unreachable": 0, "attempt": 1, "upstream": 1, "no response": 1, "server error": 1,
     "status": 2, "state": 2, "lacking": 2, "content": 3, "field": 4, "condition": 5,
 }  # fmt: skip
+# What a build says of what it does not have: resources, or who has credentials.
+_REFUSED = ("401", "403", "404", "410")
 _WHOLE = ("status", "response", "interim")
 _LEARN = "if this order has no meaning, `replay learn` on a known-good build says so in the rules"
 
@@ -97,11 +99,16 @@ class _Grouping:
         folded = self._upstream({r.position for r in dependants}, roots)
         self._state([r for r in roots.values() if r.position not in self._of])
         self._responses([r for r in roots.values() if r.position not in self._of])
+        following: dict[int, tuple[Cause, list[int], list[int]]] = {}
         for result in dependants:
-            self._depend(result)
+            cause = self._depended_on(result)
+            following.setdefault(id(cause), (cause, [], []))[1].append(result.position)
         for index in folded:
             cause = self._of[verdict.upstream[index].place]
-            cause.calls_following += (index,)
+            following.setdefault(id(cause), (cause, [], []))[2].append(index)
+        for cause, positions, calls in following.values():
+            cause.consequences += tuple(positions)
+            cause.calls_following = tuple(calls)
         for attempt in verdict.attempts:
             if attempt.counts:
                 what = "look up" if attempt.transport == "dns" else "reach"
@@ -160,21 +167,24 @@ class _Grouping:
         return folded
 
     def _state(self, results: list[Result]) -> None:
-        """One cause for all that asks for what was there before the recording began."""
-        alike = [r for r in results if r.uncreated and _live_status(r) in ("404", "410")]
-        if not alike:
-            return
-        values = list(dict.fromkeys(r.uncreated for r in alike))
-        named = ", ".join(values[:3]) + (f" and {len(values) - 3} more" if len(values) > 3 else "")
-        cause = _cause_of(
-            "state",
-            f"state that the recording never created: {_live_status(alike[0])} for {named},"
-            " from no recorded response",
-            alike,
-            list(alike[0].differences),
-        )
-        cause.hint = "give the build this state before the run, or record from an empty one"
-        self._add(cause, alike)
+        """One cause for all that is refused in one way for what was there before the recording."""
+        refused: dict[str, list[Result]] = {}
+        for result in results:
+            status = _live_status(result)
+            if result.uncreated and status in _REFUSED:
+                refused.setdefault(status, []).append(result)
+        for status, alike in refused.items():
+            values = list(dict.fromkeys(result.uncreated for result in alike))
+            more = f" and {len(values) - 3} more" if len(values) > 3 else ""
+            cause = _cause_of(
+                "state",
+                f"state that the recording never created: {status} for {', '.join(values[:3])}"
+                f"{more}, from no recorded response",
+                alike,
+                list(alike[0].differences),
+            )
+            cause.hint = "give the build this state before the run, or record from an empty one"
+            self._add(cause, alike)
 
     def _responses(self, results: list[Result]) -> None:
         local: dict[Hashable, list[_Symptom]] = {}
@@ -212,19 +222,22 @@ class _Grouping:
                 place = normal_place(difference.place)
                 self._at.setdefault((symptom.result.position, place), cause)
 
-    def _depend(self, result: Result) -> None:
-        """Into the cause of what it lacks; in the order of positions, so that is known already."""
+    def _depended_on(self, result: Result) -> Cause:
+        """The cause of what it lacks; in the order of positions, so that is known already."""
         lacking = result.lacking[0]
         cause = self._at.get((lacking.position, normal_place(lacking.place)))
         cause = cause or self._of.get(lacking.position)
-        before = self._verdict.results[lacking.position]
+        # A call at start-up belongs to no exchange.
+        before = [self._verdict.results[lacking.position]] if lacking.position >= 0 else []
         if cause is None:
-            title = f"{before.endpoint}: the response gives no {lacking.place}"
-            cause = _cause_of("lacking", title, [before], [])
-            self._add(cause, [before])
+            who = before[0].endpoint if before else "start-up"
+            cause = _cause_of("lacking", f"{who}: it gives no {lacking.place}", before, [])
+            self._causes.append(cause)
+            self._of[lacking.position] = cause
         self._of[result.position] = cause
-        cause.consequences += (result.position,)
-        cause.via[result.position] = f"{lacking.place} of exchange {lacking.position + 1}"
+        of = f" of exchange {lacking.position + 1}" if before else ""
+        cause.via[result.position] = f"{lacking.place}{of}"
+        return cause
 
 
 def _cause_of(kind: str, title: str, results: list[Result], differences: list[Difference]) -> Cause:
@@ -252,13 +265,13 @@ def _symptoms(result: Result) -> list[_Symptom]:
     for difference in result.differences:
         place = (endpoint, difference.kind, normal_place(difference.place))
         symptom = by_place.get(place)
+        wide = across(result, difference)
         if symptom is None:
             kind = "field" if difference.kind in ("field", "trailer") else "content"
-            wide = across(result, difference)
             by_place[place] = _Symptom(result, endpoint, kind, [difference], place, wide)
         else:
             symptom.differences.append(difference)
-            if symptom.across != across(result, difference):
+            if symptom.across != wide:
                 symptom.across = None
     return list(by_place.values())
 

@@ -6,6 +6,7 @@ What a run needs (protobuf, the event loop) loads only when one begins: `--help`
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from wiretape.replayer.config import (
     parse_choice,
     parse_duration_ns,
     parse_env,
+    parse_format,
     parse_listen,
     parse_mock_timing,
     parse_service,
@@ -175,6 +177,20 @@ def run(
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the verdict as JSON.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write a page, DIR/index.html, with every exchange side by side."
+        ),
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="text|agent",
+            help="What is printed: for people, or in 4,000 characters for a coding agent.",
+        ),
+    ] = "text",
 ) -> None:
     """Replay a recording against a build and judge its answers and its upstream calls."""
     from wiretape.replayer.conditions import parse_fail_if
@@ -202,6 +218,8 @@ def run(
             rules=rules,
             junit=_writable(junit, "--junit"),
             json=_writable(json, "--json"),
+            report=_usable(report, "--report"),
+            for_agent=parse_format(form),
             command=words,
         )
         code = _replay(config)
@@ -359,6 +377,18 @@ def _writable(file: Path | None, option: str) -> Path | None:
     return file
 
 
+def _usable(folder: Path | None, option: str) -> Path | None:
+    """As _writable, of a folder that may still have to be made."""
+    if folder is None:
+        return None
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{option}: cannot write into {folder}")
+    return folder
+
+
 def _check_usage(
     command: tuple[str, ...], target: str, env: list[str] | None, mock: bool | None
 ) -> None:
@@ -379,21 +409,23 @@ def _check_usage(
 
 def _report(config: Config, verdict: Verdict) -> int:
     """Write every report; the exit code."""
-    from wiretape.replayer.report import json_report, junit_report, text_report
+    from wiretape.replayer.io.reports import write_reports
+    from wiretape.replayer.report import agent_report, text_report
 
     code = verdict.exit_code
     try:
-        if config.json is not None:
-            config.json.write_text(json_report(verdict), encoding="utf-8")
-        if config.junit is not None:
-            config.junit.write_text(junit_report(verdict), encoding="utf-8")
+        write_reports(verdict, config.json, config.junit, config.report)
     except OSError as error:
         _complain(f"cannot write {error.filename}: {error.strerror}")
         code = 2
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    terminal = sys.stdout.isatty()
+    # NO_COLOR counts where it is not empty (no-color.org).
+    colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    width = shutil.get_terminal_size().columns if terminal else None
+    text = agent_report(verdict) if config.for_agent else text_report(verdict, colour, width)
     try:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        sys.stdout.write(text_report(verdict, colour))
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         # Nobody reads it (`| head`); the exit code still tells.

@@ -44,6 +44,8 @@ class Config:
     rules: Path | None = None
     junit: Path | None = None
     json: Path | None = None
+    report: Path | None = None
+    for_agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,13 @@ def parse_listen(text: str) -> tuple[str, int]:
     if not colon or not host:
         raise UsageError(f"--listen: '{text}' is not HOST:PORT")
     return host.strip("[]"), parse_port(port, "--listen")
+
+
+def parse_format(text: str) -> bool:
+    """Whether it is the form for coding agents."""
+    if text not in ("text", "agent"):
+        raise UsageError(f"--format: '{text}' is none of text, agent")
+    return text == "agent"
 
 
 def parse_port(text: str, option: str) -> int:

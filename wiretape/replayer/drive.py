@@ -21,6 +21,8 @@ from wiretape.replayer.values import Correlation
 from wiretape.replayer.verdict import Result, State, Verdict
 
 _POLL_S = 0.002
+# How many exchanges that differ are kept where no page is written.
+_MAX_KEPT = 1000
 # How long calls may take to come beyond what they took when recorded, after their exchange...
 _CALLS_NS = 2 * 10**9
 # ... in all of a run, where they never come; a build that makes no calls is not waited for.
@@ -161,7 +163,13 @@ class Drive:
     def _judge(self, attempt: Attempt, answer: Answer) -> None:
         result = self._verdict.results[attempt.position]
         attempt.judge(answer, result)
+        self._verdict.accepted.add(attempt.position, attempt.accepted)
         self._failed += result.state is State.DIFFERS
+        reported = self._config.report is not None
+        if reported:
+            result.accepted = attempt.accepted
+        if reported or (result.state is State.DIFFERS and self._failed <= _MAX_KEPT):
+            attempt.keep(answer, result)
 
     def _where(self, result: Result) -> str:
         return f"exchange {result.position + 1} of {len(self._steps)} ({result.endpoint})"

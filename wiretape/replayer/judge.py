@@ -6,16 +6,17 @@ import re
 from time import time_ns
 
 from wiretape.exchange.http1 import write_request, write_response
-from wiretape.exchange.v1.exchange_pb2 import Content, Exchange
+from wiretape.exchange.v1.exchange_pb2 import Content, Exchange, HttpResponse
 from wiretape.replayer.carried import Carried, Lacking
 from wiretape.replayer.compare import Difference, compare_responses
 from wiretape.replayer.compare.request import origin_form
 from wiretape.replayer.compare.view import View
-from wiretape.replayer.io.client import Answer, read_response
+from wiretape.replayer.io.client import Answer
+from wiretape.replayer.kept import read_response
 from wiretape.replayer.rules import Rules
 from wiretape.replayer.values import Correlation, Judgement, Place, Span, endpoint_of
+from wiretape.replayer.verdict import Acceptance, Result, State
 from wiretape.replayer.verdict import Lacking as Lacked
-from wiretape.replayer.verdict import Result, State
 
 # Nearly every answer has one, and nearly every answer differs in it alone.
 _DATE = re.compile(rb"(?i)\r\ndate: ?([^\r\n]{29})\r\n")
@@ -33,6 +34,7 @@ class Attempt:
         rules: Rules,
     ) -> None:
         self.position = position
+        self.accepted: list[Acceptance] = []
         self._exchange = exchange
         self._correlation = correlation
         self._carried = carried
@@ -52,37 +54,52 @@ class Attempt:
 
     def judge(self, answer: Answer, result: Result) -> None:
         """Put into `result` what became of it."""
-        self._judge(answer, result)
-        self._correlation.end(self._exchange.http.request.first_byte_at_ns)
-
-    def _judge(self, answer: Answer, result: Result) -> None:
         result.live_at_ns = answer.sent_at_ns
         result.live_ns = answer.done_at_ns - answer.sent_at_ns
-        if answer.date is not None:
-            self._judge_date(answer, answer.date, result)
-        if answer.equal and self.awaited is not None:
+        if answer.equal and self._is_accepted_date(answer, result):
             self._carried.answered_as_recorded(self.position, self._correlation)
             result.state = State.SAME
-            return
-        result.differences = self._compare(answer, result)
-        lacking = self._carried.answered(self.position, answer.response)
+        else:
+            self._judge_messages(answer, result)
+        self._correlation.end(self._exchange.http.request.first_byte_at_ns)
+
+    def keep(self, answer: Answer, result: Result) -> None:
+        """Let `result` have the messages, for reports."""
+        http = self._exchange.http
+        sent = self._sent if self._sent is not http.request else None
+        result.keep(http, sent, self._live(answer))
+
+    def _is_accepted_date(self, answer: Answer, result: Result) -> bool:
+        """Whether nothing at all differs, or nothing but a Date that may."""
+        if answer.date is None or self.awaited is None:
+            return True
+        recorded = self.awaited[slice(*self.date)].decode("latin-1")
+        judgement = self._judgement(answer, result)
+        if not View(judgement).same_text(recorded, answer.date.decode("latin-1"), "field", "date"):
+            return False
+        self._accept(judgement)
+        return True
+
+    def _judge_messages(self, answer: Answer, result: Result) -> None:
+        live = self._live(answer)
+        result.differences = self._compare(live, answer, result)
+        lacking = self._carried.answered(self.position, live)
         # Mostly a comparison has said so already.
         result.differences = result.differences or [_not_given(one) for one in lacking]
         result.lacking = [Lacked(*one) for one in self._carried.explain(self.position)]
         result.state = State.DIFFERS if result.differences else State.SAME
+        if result.differences and live is not None:
+            unknown = self._carried.uncreated(self.position, live.status)
+            result.uncreated = unknown.value if unknown is not None else ""
 
-    def _judge_date(self, answer: Answer, date: bytes, result: Result) -> None:
-        """Nothing but the Date differs; where that is not accepted, the response is read."""
-        assert self.awaited is not None
+    def _live(self, answer: Answer) -> HttpResponse | None:
+        """The response, which was not read where it is equal but for its Date."""
+        if not answer.equal or self.awaited is None:
+            return answer.response
         start, end = self.date
-        recorded = self.awaited[start:end].decode()
-        judgement = self._judgement(answer, result)
-        if View(judgement).same_text(recorded, date.decode("latin-1"), "field", "date"):
-            judgement.commit()
-            return
+        date = answer.date if answer.date is not None else self.awaited[start:end]
         raw = self.awaited[:start] + date + self.awaited[end:]
-        answer.equal = False
-        answer.response = read_response(raw, self._exchange.http.request.method)
+        return read_response(raw, self._exchange.http.request.method)
 
     def _judgement(self, answer: Answer, result: Result) -> Judgement:
         request = self._exchange.http.request
@@ -92,16 +109,30 @@ class Attempt:
         place = Place(endpoint, "response", "", "")
         return Judgement(self._correlation, span, place, rules=self._rules)
 
-    def _compare(self, answer: Answer, result: Result) -> list[Difference]:
+    def _compare(
+        self, live: HttpResponse | None, answer: Answer, result: Result
+    ) -> list[Difference]:
         http = self._exchange.http
-        if answer.response is None:
+        if live is None:
             reason = answer.problem or "no response"
             return [Difference("response", "response", str(http.response.status), None, reason)]
         judgement = self._judgement(answer, result)
-        judgement.messages([http.request, http.response], [self._sent, answer.response])
-        found = compare_responses(http, answer.response, answer.interim, judgement)
-        judgement.commit()
+        judgement.messages([http.request, http.response], [self._sent, live])
+        found = compare_responses(http, live, answer.interim, judgement)
+        self._accept(judgement)
         return found
+
+    def _accept(self, judgement: Judgement) -> None:
+        judgement.commit()
+        self.accepted += acceptances(judgement)
+
+
+def acceptances(judgement: Judgement) -> list[Acceptance]:
+    """What a judgement accepted, as a verdict tells it."""
+    return [
+        Acceptance(kind, place.endpoint, place.part, place.name, recorded, live, why)
+        for place, recorded, live, kind, why in judgement.accepted
+    ]
 
 
 def _not_given(lacking: Lacking) -> Difference:

@@ -63,6 +63,7 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
         raise UnfitRecordingError(f"{recording.truncated}; {error}") from error
     run.verdict.truncated = recording.truncated
     run.verdict.unrelated = traffic.unrelated
+    run.verdict.started_at_ns = time_ns()
     began_ns = monotonic_ns()
     if run.positions:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -177,11 +178,11 @@ class _Run:
         finally:
             if self._build is not None:
                 await self._build.stop()
+                self.verdict.output = self._build.output()
             self._listeners.close()
         if problem is not None:
-            output = self._build.output() if self._build is not None else ()
-            place = self._in_flight.latest
-            self.verdict.failure = Failure(problem, place if place != START_UP else None, output)
+            place = self._in_flight.latest if self._in_flight.latest != START_UP else None
+            self.verdict.failure = Failure(problem, place, self.verdict.output)
 
     def conclude(self) -> None:
         """What is told when all is done."""
@@ -224,6 +225,7 @@ class _Run:
         await until_ready(self._config, self._build, target, ready, path)
         for expired in self._carried.expired(time_ns()):
             self._tell(expired.message)
+            self.verdict.notes.append(expired.message)
         self._tell(f"replaying {len(self.positions)} exchanges against {target}")
         await self._drive.all(Client(target, self._config.timeout_ns), target)
         await self._still_there(0, "after the last exchange")

@@ -326,15 +326,6 @@ def _tls_of(target: Target) -> ssl.SSLContext | None:
     return context
 
 
-def read_response(raw: bytes, method: str) -> HttpResponse:
-    """The response that these bytes are, which were found to be a whole one."""
-    parser = MessageParser.responses()
-    parser.expect(method)
-    (response,) = parser.receive_data(raw, time_ns())
-    assert isinstance(response, HttpResponse)
-    return response
-
-
 async def accepts(target: Target) -> bool:
     """Whether something accepts connections there at this moment."""
     try:

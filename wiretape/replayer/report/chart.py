@@ -62,7 +62,7 @@ def _chart(rows: list[Latency], left_out: int) -> Iterator[str]:
                 yield _range(side, style, y, x(side.p50_us), x(side.p95_us), x(side.p99_us))
         yield (
             f'<text class="axis" x="{_WIDTH}" y="{top + 21}" text-anchor="end">'
-            f"p50 {_both(one, 'p50_us')}</text></g>"
+            f"p50 {both(one, 'p50_us')}</text></g>"
         )
     yield "</svg>\n"
     if left_out > 0:
@@ -88,7 +88,8 @@ def _range(side: Percentiles, style: str, y: int, p50: float, p95: float, p99: f
     )
 
 
-def _both(one: Latency, name: str) -> str:
+def both(one: Latency, name: str) -> str:
+    """`recorded → live` of one percentile."""
     return " → ".join(
         "-" if side is None else milliseconds(getattr(side, name))
         for side in (one.recorded, one.live)

@@ -7,7 +7,7 @@ from html import escape
 
 from wiretape.replayer.causes import Cause
 from wiretape.replayer.compare import Difference
-from wiretape.replayer.report.chart import latency_chart
+from wiretape.replayer.report.chart import both, latency_chart
 from wiretape.replayer.report.curl import curl_command
 from wiretape.replayer.report.words import (
     count,
@@ -18,7 +18,7 @@ from wiretape.replayer.report.words import (
     shown,
     unfit_lines,
 )
-from wiretape.replayer.verdict import Result, Verdict
+from wiretape.replayer.verdict import Latency, Result, Verdict
 
 _CAUSES = 200
 _OPEN = 3
@@ -147,6 +147,22 @@ def _consequences(cause: Cause, verdict: Verdict) -> Iterator[str]:
     yield "</ul></details>\n"
 
 
+def _latency_table(latency: Iterable[Latency]) -> str:
+    names = ("p50", "p90", "p95", "p99", "max")
+    rows = "".join(
+        f'<tr><td class="mono">{_text(one.endpoint) or "all endpoints"}</td>'
+        + "".join(f'<td class="number">{both(one, f"{name}_us")}</td>' for name in names)
+        + "</tr>\n"
+        for one in latency
+    )
+    heads = "".join(f'<th class="number">{name}</th>' for name in names)
+    return (
+        '<details class="more"><summary>as a table, recorded → live</summary><div class="scroll">'
+        f"<table><thead><tr><th>endpoint</th>{heads}</tr></thead><tbody>\n{rows}</tbody></table>"
+        "</div></details>"
+    )
+
+
 def _listed(title: str, lines: list[str]) -> Iterator[str]:
     if not lines:
         return
@@ -212,6 +228,7 @@ def _latency(verdict: Verdict) -> Iterator[str]:
         "</span></div>"
     )
     yield latency_chart(verdict.latency)
+    yield _latency_table(verdict.latency)
     if (late := verdict.lateness) is not None:
         yield (
             f'<p class="weak">behind schedule: p50 {milliseconds(late.p50_us)},'
