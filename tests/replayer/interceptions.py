@@ -19,7 +19,6 @@ from typing import Any
 from wiretape.replayer.errors import EnvironmentFailedError
 from wiretape.replayer.io.build import Build
 from wiretape.replayer.io.intercept import Interception, Setting, Upstream, intercepted
-from wiretape.replayer.io.intercept import certificates as _  # before the user changes
 
 NOBODY = 65534
 

@@ -34,7 +34,8 @@ async def main():
     reader, writer = await asyncio.open_connection(
         url.hostname, url.port or (443 if url.scheme == "https" else 80),
         ssl=True if url.scheme == "https" else None)
-    writer.write(f"GET / HTTP/1.1\\r\\nHost: {url.netloc}\\r\\nConnection: close\\r\\n\\r\\n".encode())
+    lines = "GET / HTTP/1.1", f"Host: {url.netloc}", "Connection: close", "", ""
+    writer.write("\\r\\n".join(lines).encode())
     head = await reader.readuntil(b"\\r\\n\\r\\n")
     print((await reader.readline()).decode())
 asyncio.run(main())

@@ -5,8 +5,11 @@ Its key is nowhere but in our memory, and gone with the run.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import ssl
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -38,6 +41,7 @@ _SYSTEM = (
 )  # fmt: skip
 _JAVA = "JAVA_TOOL_OPTIONS"
 _PASSWORD = "changeit"  # Java's own; there is no secret in it
+_PEM_BLOCK = rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----"
 _BACKDATED, _VALID = timedelta(days=1), timedelta(days=30)
 
 
@@ -145,11 +149,11 @@ class Authority:
 
     def _java_store(self, trusted: list[bytes]) -> bytes:
         certificates = [self.certificate]
-        for text in trusted:
-            try:
-                certificates += x509.load_pem_x509_certificates(text)
-            except ValueError:
-                continue  # what Java could not read either
+        for block in re.findall(_PEM_BLOCK, b"\n".join(trusted)):
+            with contextlib.suppress(ValueError), warnings.catch_warnings():
+                # Old authorities have what no new one may; Java trusts or refuses them as ever.
+                warnings.simplefilter("ignore")
+                certificates.append(x509.load_pem_x509_certificate(block))
         unique = {
             certificate.fingerprint(hashes.SHA256()): certificate for certificate in certificates
         }

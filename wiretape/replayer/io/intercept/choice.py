@@ -6,15 +6,17 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from wiretape.replayer.errors import EnvironmentFailedError
+from wiretape.replayer.io.intercept.cgroup import CgroupInterception
 from wiretape.replayer.io.intercept.interception import Interception, Setting, UnavailableError
 from wiretape.replayer.io.intercept.netns import NamespaceInterception
 from wiretape.replayer.io.intercept.proxy import ProxyInterception
 
 _KINDS: dict[str, type[Interception]] = {
-    kind.mode: kind for kind in (NamespaceInterception, ProxyInterception, Interception)
+    kind.mode: kind
+    for kind in (NamespaceInterception, CgroupInterception, ProxyInterception, Interception)
 }
 MODES = ("auto", *_KINDS)
-_AUTOMATIC = ("netns", "proxy")
+_AUTOMATIC = ("netns", "cgroup", "proxy")
 
 
 @contextlib.asynccontextmanager
