@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from wiretape.agent.sources.ebpf.btf import Types
-from wiretape.agent.sources.ebpf.compiler import KERNEL_TYPES
 from wiretape.agent.sources.ebpf.loader import RAW_TRACEPOINT, EbpfError, load
+from wiretape.kernel.btf import Types
+from wiretape.kernel.compiler import KERNEL_TYPES
 
 
 def loaded(folder: Path, text: str) -> str:

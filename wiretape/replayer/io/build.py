@@ -4,79 +4,68 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from wiretape.replayer.errors import EnvironmentFailedError
+from wiretape.replayer.io.supervisor.client import Supervisor, SupervisorError
 
 # As much of the end of the build's output as is kept, in bytes and in lines of a report.
 _OUTPUT_BYTES = 64 << 10
 OUTPUT_LINES = 20
 _GRACE_S = 3.0
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-
-_libc = ctypes.CDLL(None)
-
-
-def _die_with_parent() -> None:
-    """Runs in the child before the build: killed even where we were, with SIGKILL."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Build:
     """One run of COMMAND."""
 
-    def __init__(self, process: asyncio.subprocess.Process, others: frozenset[int]) -> None:
-        self._process = process
-        self._others = others
+    def __init__(self, supervisor: Supervisor, output: asyncio.StreamReader) -> None:
+        self._supervisor = supervisor
         self._output = bytearray()
-        self._reader = asyncio.create_task(self._read())
+        self._reader = asyncio.create_task(self._read(output))
 
     @classmethod
-    async def start(cls, command: Sequence[str], env: Mapping[str, str]) -> Build:
+    async def start(
+        cls,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        supervisor: Supervisor | None = None,
+    ) -> Build:
         """Start COMMAND with `env` added to our environment; its output is kept, its input empty.
 
-        Raises EnvironmentFailedError where it cannot be started.
+        It runs where the supervisor is, which ends with it. Raises EnvironmentFailedError where it
+        cannot be started.
         """
-        # Children that left the build's session become ours, not init's, and can be found again.
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        others = frozenset(_children())
+        receiving, sending = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env={**os.environ, **env},
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise EnvironmentFailedError(f"cannot start '{command[0]}': {why}") from error
-        return cls(process, others)
+            output = await _reader(receiving)
+            if supervisor is None:
+                supervisor = await Supervisor.start()
+            try:
+                await supervisor.run(command, {**os.environ, **env}, sending)
+            except (SupervisorError, ValueError) as error:
+                await supervisor.close()
+                raise EnvironmentFailedError(f"cannot start '{command[0]}': {error}") from error
+        finally:
+            os.close(sending)
+        return cls(supervisor, output)
 
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        while data := await self._process.stdout.read(1 << 16):
+    async def _read(self, output: asyncio.StreamReader) -> None:
+        while data := await output.read(1 << 16):
             self._output += data
             if len(self._output) > 2 * _OUTPUT_BYTES:
                 del self._output[:-_OUTPUT_BYTES]
 
     async def exited(self, within_s: float = 0.0) -> str | None:
         """How it ended, such as "exited with 1", or None where it still runs `within_s` later."""
-        if self._process.returncode is None and within_s:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await self._process.wait()
-        code = self._process.returncode
-        if code is None:
+        exit_code = self._supervisor.exit_code
+        if not exit_code.done() and within_s:
+            await asyncio.wait([exit_code], timeout=within_s)
+        if not exit_code.done():
             return None
+        code = exit_code.result()
         return f"exited with {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
 
     def output(self) -> tuple[str, ...]:
@@ -89,44 +78,25 @@ class Build:
 
     async def stop(self) -> None:
         """End it and all its children: SIGTERM, a short grace, SIGKILL."""
-        if self._process.returncode is None:
-            self._signal(signal.SIGTERM)
+        if await self.exited() is None:
+            await self._supervisor.signal(signal.SIGTERM)
             await self.exited(_GRACE_S)
-        self._signal(signal.SIGKILL)
-        await self._process.wait()
-        # What the build printed at its end lies in the pipe; a child may hold it open for ever.
+        await self._supervisor.close()
+        # What the build printed at its end lies in the pipe, which nobody holds open any more.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.2):
                 await asyncio.shield(self._reader)
-        _end_children(self._others)
         self._reader.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._reader
 
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
 
-
-def _children() -> set[int]:
-    """Our own children, adopted ones included."""
-    found: set[int] = set()
-    for path in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found.update(map(int, path.read_text().split()))
-    return found
-
-
-def _end_children(others: frozenset[int]) -> None:
-    """Kill what the build left behind; the orphans of each become ours in turn."""
-    beyond_us: set[int] = set()
-    while left := _children() - others - beyond_us:
-        for pid in left:
-            try:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-            except (ProcessLookupError, PermissionError, ChildProcessError):
-                beyond_us.add(pid)
+async def _reader(descriptor: int) -> asyncio.StreamReader:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    await loop.connect_read_pipe(lambda: protocol, os.fdopen(descriptor, "rb", buffering=0))
+    return reader
 
 
 def _signal_name(number: int) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wiretape.agent.sources.ebpf import processes
-from wiretape.agent.sources.ebpf.kernel import Map
 from wiretape.agent.sources.ebpf.loader import EbpfError, EbpfPermissionError, Loaded
+from wiretape.kernel.bpf import Map
 
 _MOUNTS = Path("/proc/self/mounts")
 _NAME_BYTES = 16

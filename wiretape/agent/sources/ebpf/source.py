@@ -23,7 +23,6 @@ from wiretape.agent.sources.ebpf.events import (
     Opened,
     Role,
 )
-from wiretape.agent.sources.ebpf.kernel import Map, attach_raw_tracepoint, create_ring
 from wiretape.agent.sources.ebpf.loader import (
     KPROBE,
     RAW_TRACEPOINT,
@@ -36,6 +35,7 @@ from wiretape.agent.sources.ebpf.loader import (
 from wiretape.agent.sources.ebpf.selection import KernelSelection, Selection
 from wiretape.agent.sources.ebpf.tls_attacher import PROGRAMS
 from wiretape.agent.sources.ebpf.tls_probes import Attacher
+from wiretape.kernel.bpf import Map, attach_raw_tracepoint, create_ring
 
 WAIT_NS = 400_000_000
 """How long events wait for others at most: what a batch costs is shared by all that is in it."""

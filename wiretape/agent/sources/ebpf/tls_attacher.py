@@ -21,9 +21,9 @@ from typing import NamedTuple, TypedDict
 
 from wiretape.agent.privileges import Capability, effective_capabilities, keep
 from wiretape.agent.sources.ebpf import processes
-from wiretape.agent.sources.ebpf.kernel import Map
 from wiretape.agent.sources.ebpf.tls_libraries import Libraries, Library
 from wiretape.agent.sources.ebpf.uprobes import attach_uprobe
+from wiretape.kernel.bpf import Map
 
 SCAN_S = 0.4
 """How often it is looked for processes and libraries that are new."""

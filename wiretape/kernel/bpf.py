@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY = 0, 1, 2, 3, 4
-_RAW_TRACEPOINT_OPEN = 17
+_PROG_ATTACH, _RAW_TRACEPOINT_OPEN = 8, 17
+_ALLOW_MULTI = 2
 _RING_BUFFER = 27
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -39,6 +40,14 @@ def attach_raw_tracepoint(name: str, program: int) -> int:
     """The descriptor that holds a program to a tracepoint; closed, it is off. Raises OSError."""
     text = ctypes.create_string_buffer(name.encode())
     return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QI", ctypes.addressof(text), program))
+
+
+def attach_to_cgroup(cgroup: int, program: int, kind: int) -> None:
+    """Attach a program to a control group, beside those that are there; until that is removed.
+
+    `kind` is the attach type, as bpf(2) numbers it. Raises OSError.
+    """
+    _bpf(_PROG_ATTACH, struct.pack("<4I", cgroup, program, kind, _ALLOW_MULTI))
 
 
 class Map:

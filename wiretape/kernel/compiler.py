@@ -1,8 +1,8 @@
 """Compiles the programs and loads them, in a process of its own, by `python -m`.
 
 bcc brings a compiler of some 100 MB into the process that imports it, and says what it has to say
-on standard error. So this runs beside the agent, hands it the descriptors of what it loaded, and
-ends; what was loaded lives as long as a descriptor of it does.
+on standard error. So this runs beside the process that wants the programs, hands it the descriptors
+of what it loaded, and ends; what was loaded lives as long as a descriptor of it does.
 
     standard input    a Job, as JSON
     descriptor        of a socket, in the job: one line of JSON (an Outcome) with the descriptors of
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any, TypedDict
 
-from wiretape.agent.sources.ebpf.btf import Types
+from wiretape.kernel.btf import Types
 
 KERNEL_TYPES = Path("/sys/kernel/btf/vmlinux")
 PACKAGES = ("usr/lib/python3/dist-packages", "usr/lib*/python3.*/site-packages")
@@ -33,8 +33,8 @@ class Job(TypedDict):
     macros: dict[str, int]
     places: dict[str, str]
     """Macros that become places in the kernel's structures, as btf.Types.offset takes them."""
-    programs: dict[str, int]
-    """Functions, and their program types as bpf(2) numbers them."""
+    programs: dict[str, tuple[int, int]]
+    """Functions, and their program and attach types as bpf(2) numbers them; -1 for none."""
     maps: list[str]
 
 
@@ -68,9 +68,9 @@ def _run(job: Job) -> tuple[Outcome, list[int]]:
     except Exception as error:  # bcc raises no other
         return Outcome(failure="compile", detail=str(error)), []
     descriptors = []
-    for name, kind in job["programs"].items():
+    for name, (kind, attached) in job["programs"].items():
         try:
-            descriptors.append(module.load_func(name, kind).fd)
+            descriptors.append(module.load_func(name, kind, attach_type=attached).fd)
         except Exception as error:
             return Outcome(failure="load", detail=str(error)), []
     descriptors += [library.bpf_table_fd(module.module, name.encode()) for name in job["maps"]]
@@ -87,6 +87,8 @@ def _import() -> tuple[Any, Any]:
 
 
 def _places(paths: dict[str, str]) -> dict[str, int]:
+    if not paths:
+        return {}
     types = Types(KERNEL_TYPES.read_bytes())
     return {name: types.offset(path) for name, path in paths.items()}
 

@@ -1,0 +1,1 @@
+"""What both programs ask of the kernel: eBPF programs compiled, loaded, and reached by bpf(2)."""
