@@ -18,10 +18,12 @@ from wiretape import __version__
 from wiretape.replayer.config import (
     Config,
     MockConfig,
+    parse_allow,
     parse_choice,
     parse_duration_ns,
     parse_env,
     parse_format,
+    parse_intercept,
     parse_listen,
     parse_mock_timing,
     parse_service,
@@ -159,6 +161,20 @@ def run(
             help="What the recording cannot answer fails, or is asked of the real upstream.",
         ),
     ] = "fail",
+    intercept: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|netns|cgroup|proxy|none",
+            help="How the build's own calls come to the mocks. auto: the first that works here.",
+        ),
+    ] = "auto",
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST[:PORT]",
+            help="Let the build's calls to it out to the real network. Repeatable.",
+        ),
+    ] = None,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -214,6 +230,8 @@ def run(
             mock_timing=parse_mock_timing(mock_timing),
             mock_time_shifts=parse_choice(mock_time, "--mock-time", "recorded", "shift"),
             pass_on=parse_choice(on_miss, "--on-miss", "fail", "passthrough"),
+            intercept=parse_intercept(intercept),
+            allow=tuple(name for text in allow or () for name in parse_allow(text)),
             fail_if=tuple(map(parse_fail_if, fail_if or ())),
             rules=rules,
             junit=_writable(junit, "--junit"),

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from wiretape.replayer.conditions import FailIf
 
 
+INTERCEPTIONS = ("auto", "netns", "cgroup", "proxy", "none")
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """One run. `target`, `ready`, `env` and `command` may hold {port} and {mock:host:port}.
@@ -40,6 +43,8 @@ class Config:
     mock_timing: float = 0
     mock_time_shifts: bool = True
     pass_on: bool = False
+    intercept: str = "auto"
+    allow: tuple[str, ...] = ()
     fail_if: tuple[FailIf, ...] = ()
     rules: Path | None = None
     junit: Path | None = None
@@ -100,6 +105,26 @@ def _parse_times(text: str, option: str, words: str) -> float:
     if match is None or not float(match[1]):
         raise UsageError(f"{option}: '{text}' is neither {words} nor a number such as 2x or 0.5x")
     return float(match[1])
+
+
+def parse_intercept(text: str) -> str:
+    """One of the modes of interception."""
+    if text not in INTERCEPTIONS:
+        raise UsageError(f"--intercept: '{text}' is none of {', '.join(INTERCEPTIONS)}")
+    return text
+
+
+def parse_allow(text: str) -> tuple[str, ...]:
+    """`HOST[:PORT]` as names of upstreams; without a port, 80 and 443 are meant."""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, ports = text, [80, 443]
+    else:
+        ports = [parse_port(port, "--allow")]
+    bare = host.strip("[]")
+    if not bare or any(mark in bare for mark in "/@ ") or (":" in bare and not host[0] == "["):
+        raise UsageError(f"--allow: '{text}' is not HOST[:PORT] (IPv6 in brackets)")
+    return tuple(endpoints.endpoint_text(bare.lower(), port) for port in ports)
 
 
 def parse_choice(text: str, option: str, no: str, yes: str) -> bool:

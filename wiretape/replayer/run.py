@@ -14,12 +14,13 @@ from wiretape.replayer.carried import plan as plan_carried
 from wiretape.replayer.caused import START_UP, InFlight
 from wiretape.replayer.compare import unused_rules
 from wiretape.replayer.conditions import evaluate
-from wiretape.replayer.config import Config
+from wiretape.replayer.config import Config, Target
 from wiretape.replayer.dependencies import chosen, touches
 from wiretape.replayer.drive import Drive, Plan
 from wiretape.replayer.errors import EnvironmentFailedError, UnfitRecordingError, UsageError
 from wiretape.replayer.io.build import Build, free_port
 from wiretape.replayer.io.client import Client, accepts
+from wiretape.replayer.io.intercept import Interception, Setting, Upstream, intercepted
 from wiretape.replayer.io.listener import Listeners
 from wiretape.replayer.io.readiness import still_there, until_ready
 from wiretape.replayer.io.real_upstream import RealUpstream
@@ -94,8 +95,8 @@ class _Run:
         self._steps = plan(traffic.inbound)
         outbound = traffic.outbound if config.mock else []
         steps = list(intervals(traffic.inbound)) if outbound else []
-        calls = Calls(outbound, steps, traffic.ends, rules)
-        self._calls = calls.all
+        calls = Calls(outbound, steps, traffic.ends, rules, config.allow)
+        self._calls = calls
         self._carried = plan_carried(traffic.inbound, outbound, [c.place for c in calls.all])
         driven: Collection[int] = range(len(self._steps))
         follows = None
@@ -118,7 +119,6 @@ class _Run:
             traffic.inbound,
         )
         self._mock_names = mocks_named(config, self._mocks.names)
-        self._mocks.reachable = frozenset(self._mock_names)
         real = RealUpstream(self._mocks, config.timeout_ns) if config.pass_on else None
         self._listeners = Listeners(self._mocks, real.pass_on if real is not None else None)
         self._build: Build | None = None
@@ -151,7 +151,8 @@ class _Run:
 
         def interrupt() -> None:
             self.verdict.interrupted = True
-            task.cancel()
+            if not task.cancelling():  # what is being ended already is ended in order
+                task.cancel()
 
         unforeseen: list[BaseException] = []
 
@@ -176,9 +177,6 @@ class _Run:
             if not self.verdict.interrupted:
                 raise
         finally:
-            if self._build is not None:
-                await self._build.stop()
-                self.verdict.output = self._build.output()
             self._listeners.close()
         if problem is not None:
             place = self._in_flight.latest if self._in_flight.latest != START_UP else None
@@ -198,37 +196,84 @@ class _Run:
         for result in verdict.results:
             if result.state is State.NOT_RUN:
                 result.note = result.note or "the run ended before it"
-        calls = ((call.names[0], call.exchange) for call in self._calls)
+        calls = ((call.names[0], call.exchange) for call in self._calls.all)
         unused = unused_rules(self._rules, self._traffic.inbound, calls)
         verdict.unused_rules = list(map(str, unused))
         verdict.latency = latencies(verdict.results)
         verdict.conditions = [evaluate(each, verdict.results) for each in self._config.fail_if]
 
     async def _all(self) -> None:
-        ports = {name: await self._listeners.listen(name) for name in self._mock_names}
-        expand = expander(free_port(), ports)
-        target, ready, path = addresses(self._config, expand)
-        command = [expand(word) for word in self._config.command]
-        if command:
-            if await accepts(target):
-                raise EnvironmentFailedError(
-                    f"port taken: something else listens on {target} already"
-                )
-            env = {name: expand(value) for name, value in self._config.env}
-            # A start that is interrupted half-way must still leave us the process to end.
-            start = asyncio.create_task(Build.start(command, env))
-            try:
-                self._build = await asyncio.shield(start)
-            except asyncio.CancelledError:
-                self._build = await start
-                raise
-        await until_ready(self._config, self._build, target, ready, path)
+        config, port = self._config, free_port()
+        target, _, _ = addresses(config, expander(port, {}))
+        if not config.command:
+            await self._replay(port, target, None)
+            return
+        setting = Setting(
+            [Upstream(*upstream) for upstream in self._calls.upstreams],
+            self._listeners.protocol,
+            config.allow,
+            str(target),
+        )
+        mode = config.intercept if config.mock else "none"
+        interception: Interception | None = None
+        try:
+            async with intercepted(mode, setting, self._tell) as interception:
+                if interception.mode == "none":
+                    self._mocks.reachable = frozenset(self._mock_names)
+                try:
+                    await self._replay(port, target, interception)
+                finally:
+                    if self._build is not None:
+                        await self._build.stop()
+                        self.verdict.output = self._build.output()
+        finally:
+            # They are complete only now.
+            if interception is not None:
+                self._note_attempts(interception)
+
+    def _note_attempts(self, interception: Interception) -> None:
+        transports = {"name": "dns"}
+        self.verdict.attempts += [
+            Attempt(transports.get(each.kind, each.kind), each.what)
+            for each in interception.attempts
+        ]
+        self.verdict.attempts += [
+            Attempt("tcp", name, let_out=True) for name in sorted(interception.passed)
+        ]
+
+    async def _replay(self, port: int, target: Target, interception: Interception | None) -> None:
+        connect = interception.connect if interception is not None else None
+        if interception is not None:
+            await self._start(port, target, interception)
+        await until_ready(self._config, self._build, *self._where(port), connect)
         for expired in self._carried.expired(time_ns()):
             self._tell(expired.message)
             self.verdict.notes.append(expired.message)
         self._tell(f"replaying {len(self.positions)} exchanges against {target}")
-        await self._drive.all(Client(target, self._config.timeout_ns), target)
+        client = Client(target, self._config.timeout_ns, connect=connect)
+        await self._drive.all(client, target)
         await self._still_there(0, "after the last exchange")
+
+    def _where(self, port: int) -> tuple[Target, Target, str | None]:
+        return addresses(self._config, expander(port, {}))
+
+    async def _start(self, port: int, target: Target, interception: Interception) -> None:
+        """Start the build, told of the run's own ports."""
+        if await accepts(target, interception.connect):
+            raise EnvironmentFailedError(f"port taken: something else listens on {target} already")
+        ports = {name: await interception.listen(name) for name in self._mock_names}
+        expand = expander(port, ports)
+        command = [expand(word) for word in self._config.command]
+        env = {name: expand(value) for name, value in self._config.env}
+        # A start that is interrupted half-way must still leave us the process to end.
+        start = asyncio.create_task(
+            Build.start(command, {**interception.environment, **env}, interception.supervisor)
+        )
+        try:
+            self._build = await asyncio.shield(start)
+        except asyncio.CancelledError:
+            self._build = await start
+            raise
 
     async def _still_there(self, within_s: float, when: str) -> None:
         await still_there(self._build, within_s, when)

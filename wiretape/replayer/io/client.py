@@ -326,22 +326,27 @@ def _tls_of(target: Target) -> ssl.SSLContext | None:
     return context
 
 
-async def accepts(target: Target) -> bool:
-    """Whether something accepts connections there at this moment."""
+async def accepts(target: Target, connect: Connect | None = None) -> bool:
+    """Whether something accepts connections there at this moment; `connect` as for Client."""
+    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            transport, _ = await asyncio.get_running_loop().create_connection(
-                asyncio.Protocol, target.host, target.port
-            )
+            sock = await connect(target.host, target.port) if connect is not None else None
+            if sock is not None:
+                sock.close()
+                return True
+            transport, _ = await loop.create_connection(asyncio.Protocol, target.host, target.port)
     except (OSError, TimeoutError):
         return False
     transport.abort()
     return True
 
 
-async def status_of(target: Target, path: str, timeout_ns: int) -> int | None:
+async def status_of(
+    target: Target, path: str, timeout_ns: int, connect: Connect | None = None
+) -> int | None:
     """The status that a GET of `path` gets; None where there is no response."""
-    client = Client(target, timeout_ns)
+    client = Client(target, timeout_ns, connect=connect)
     wire = f"GET {path} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n".encode()
     try:
         answer = await client.exchange("ready", wire, "GET", None, last=True)

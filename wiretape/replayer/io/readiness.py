@@ -8,13 +8,18 @@ from time import monotonic_ns
 from wiretape.replayer.config import Config, Target
 from wiretape.replayer.errors import EnvironmentFailedError
 from wiretape.replayer.io.build import Build
-from wiretape.replayer.io.client import accepts, status_of
+from wiretape.replayer.io.client import Connect, accepts, status_of
 
 _POLL_S = 0.02
 
 
 async def until_ready(
-    config: Config, build: Build | None, target: Target, ready: Target, path: str | None
+    config: Config,
+    build: Build | None,
+    target: Target,
+    ready: Target,
+    path: str | None,
+    connect: Connect | None,
 ) -> None:
     """Return when `target` is ready: a GET of `path` at `ready` succeeds, or `ready` accepts.
 
@@ -25,10 +30,10 @@ async def until_ready(
     while True:
         await still_there(build, 0, "before it was ready")
         if path is None:
-            if await accepts(ready):
+            if await accepts(ready, connect):
                 return
         else:
-            status = await status_of(ready, path, max(1, until_ns - monotonic_ns()))
+            status = await status_of(ready, path, max(1, until_ns - monotonic_ns()), connect)
             if status is not None and status < 400:
                 return
         if monotonic_ns() >= until_ns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import marshal
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 from wiretape.exchange.v1.exchange_pb2 import ConnectionEnd, Exchange, HttpRequest, HttpResponse
@@ -15,7 +15,7 @@ from wiretape.replayer.compare.fields import HOP_BY_HOP, grouped
 from wiretape.replayer.compare.request import exact_key, origin_form
 from wiretape.replayer.mocks.names import upstream_names
 from wiretape.replayer.rules import NO_RULES, Rules
-from wiretape.replayer.sessions import call_fault, unseen_end
+from wiretape.replayer.sessions import call_fault, server_of, unseen_end
 from wiretape.replayer.values import endpoint_of, shape
 
 # What differs between two answers that are one and the same: when and for whom they were written.
@@ -87,9 +87,14 @@ class Calls:
         steps: Sequence[Interval],
         ends: Mapping[str, ConnectionEnd],
         rules: Rules | None = None,
+        let_out: Collection[str] = (),
     ) -> None:
-        """`ends`: how connections ended, by id. `exchanges` come in the order of their begin."""
+        """`ends`: how connections ended, by id. `exchanges` come in the order of their begin.
+        `let_out` are upstreams that are asked themselves: nothing is expected of those."""
         self.all: list[Call] = []
+        self.upstreams: set[tuple[str, tuple[str, int], bool]] = set()
+        """Each by its name, where it was, and whether it was asked by TLS."""
+        self._let_out = frozenset(let_out)
         self.rules = rules if rules is not None else Rules()
         self._of: dict[int, list[Call]] = {}
         self._late: dict[str, deque[Call]] = {}
@@ -115,6 +120,10 @@ class Calls:
 
     def _file(self, call: Call, summary: _Summary) -> None:
         self.all.append(call)
+        if not self._let_out.isdisjoint(call.names):
+            call.fault, call.used = None, True
+            return
+        self.upstreams.add((call.names[0], summary.server, summary.tls))
         for name in call.names:
             self._named.setdefault(name, []).append(call)
         if call.fault is not None:
@@ -179,7 +188,9 @@ class Calls:
 class _Summary:
     """What filing a call needs of its exchange."""
 
-    __slots__ = ("begin", "connection", "fault", "method", "names", "target", "torn")
+    __slots__ = (
+        "begin", "connection", "fault", "method", "names", "server", "target", "tls", "torn",
+    )  # fmt: skip
 
     def __init__(self, exchange: Exchange, alone: bool) -> None:
         request, response = exchange.http.request, exchange.http.response
@@ -187,6 +198,7 @@ class _Summary:
         self.fault = call_fault(exchange)
         self.torn = not (exchange.http.HasField("response") and response.content.complete)
         self.names = upstream_names(exchange)
+        self.server, self.tls = server_of(exchange), request.scheme == "https"
         self.method, self.target = request.method, _target(request)
         self.begin = Begin(
             request.first_byte_at_ns, exchange.cause_id, marks(request), is_safe(self.method), alone
