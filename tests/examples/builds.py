@@ -329,6 +329,7 @@ _OTHERS = {
         "notes-of-all": (DIFFERS, "GET /notes"),
         "newest-first": (DIFFERS, "GET /notes"),
         "logout-forgotten": (DIFFERS, "GET /notes", "status"),
+        "etag-constant": (DIFFERS, "/notes", "etag|304"),
     },
     "quotes": {
         "currency": (CALLS, "GET /prices/", "currency", "USD"),

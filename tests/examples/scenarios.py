@@ -119,13 +119,15 @@ def forms(one: Visitor) -> None:
         entered = post("/login", cookie_of(front), text=name, csrf=csrf_of(front))
         sessions.append(cookie_of(entered))
     ada, bob = sessions
-    token = csrf_of(one.get("/notes", cookie=ada))
+    first = one.get("/notes", cookie=ada)
+    token, known = csrf_of(first), first.fields["etag"]
+    one.get("/notes", 304, cookie=ada, if_none_match=known)
     for text in ("milk & bread", "<script>alert(1)</script>", "call 2030-01-02"):
         made = post("/notes", ada, text=text, csrf=token)
         one.get(made.fields["location"], cookie=ada)
     forged = urlencode({"text": "gotcha", "csrf": "0" * 32}).encode()
     one.ask(403, "POST", "/notes", forged, cookie=ada, content_type=FORM)
-    one.get("/notes", cookie=ada)
+    one.get("/notes", cookie=ada, if_none_match=known)
     one.get("/notes", cookie=bob)
     one.get(made.fields["location"], 404, cookie=bob)
     post("/logout", ada, csrf=token)

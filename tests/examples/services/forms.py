@@ -1,5 +1,6 @@
 """Notes on HTML pages, served by wsgiref (HTTP/1.0): cookies, CSRF, redirects."""
 
+import hashlib
 import html
 import secrets
 import time
@@ -13,6 +14,7 @@ from serving import options
 GIVEN = options()
 CHANGE = GIVEN.change
 HOUR = 3600
+SALT = secrets.token_bytes(16)
 CSRF: dict[str, str] = {}
 USERS: dict[str, str] = {}
 NOTES: list[tuple[str, str, str]] = []
@@ -96,7 +98,16 @@ def application(environ: dict[str, Any], start: Any) -> list[bytes]:
     form = {name: values[0] for name, values in parse_qs(content).items()}
     method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
     status, fields, text = handle(method, path, form, session_of(environ))
-    start(status, [("Content-Type", "text/html; charset=utf-8"), *fields])
+    fields = [("Content-Type", "text/html; charset=utf-8"), *fields]
+    if status.startswith("200"):
+        # Nobody else can make it again: what it is made of does not leave this process.
+        made_of = path if "etag-constant" in CHANGE else text
+        etag = f'"{hashlib.sha256(SALT + made_of.encode()).hexdigest()[:20]}"'
+        fields.append(("ETag", etag))
+        if environ.get("HTTP_IF_NONE_MATCH") == etag:
+            start("304 Not Modified", [("ETag", etag)])
+            return []
+    start(status, fields)
     return [text.encode()]
 
 
