@@ -355,7 +355,7 @@ def test_a_renaming_that_was_accepted_counts_before_the_place() -> None:
     carried = plan(tape.exchanges)
     carried.answered(0, response_of(200, [{"id": "another-element"}]))
     correlation = Correlation()
-    correlation.add({OLD: NEW}, {})
+    correlation.add({OLD: NEW})
     made, lacking = carried.request(1, then.http.request, correlation)
     assert (made.target, lacking) == (f"/orders/{NEW}".encode(), [])
 

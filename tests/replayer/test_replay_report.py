@@ -10,14 +10,13 @@ import pytest
 from tapes import replay_command
 from verdicts import OTHER, made, rich_verdict
 
+from wiretape.replayer.accepted import Acceptance, AcceptedValues
 from wiretape.replayer.causes import causes_of
 from wiretape.replayer.compare import Difference
 from wiretape.replayer.mocks import UpstreamFinding
 from wiretape.replayer.report import json_report, junit_report, text_report
 from wiretape.replayer.report.terminal import cells
 from wiretape.replayer.verdict import (
-    Acceptance,
-    AcceptedValues,
     Attempt,
     Condition,
     Failure,

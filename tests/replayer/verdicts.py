@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from tapes import BEGIN_NS, MS, request_of, response_of
 
+from wiretape.replayer.accepted import Acceptance
 from wiretape.replayer.compare import Difference
 from wiretape.replayer.kept import keep
 from wiretape.replayer.mocks import UpstreamFinding
 from wiretape.replayer.verdict import (
-    Acceptance,
     Attempt,
     Condition,
     Failure,

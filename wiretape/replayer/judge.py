@@ -7,6 +7,7 @@ from time import time_ns
 
 from wiretape.exchange.http1 import write_request, write_response
 from wiretape.exchange.v1.exchange_pb2 import Content, Exchange, HttpResponse
+from wiretape.replayer.accepted import Acceptance, acceptances
 from wiretape.replayer.carried import Carried, Lacking
 from wiretape.replayer.compare import Difference, compare_responses
 from wiretape.replayer.compare.request import origin_form
@@ -15,8 +16,8 @@ from wiretape.replayer.io.client import Answer
 from wiretape.replayer.kept import read_response
 from wiretape.replayer.rules import Rules
 from wiretape.replayer.values import Correlation, Judgement, Place, Span, endpoint_of
-from wiretape.replayer.verdict import Acceptance, Result, State
 from wiretape.replayer.verdict import Lacking as Lacked
+from wiretape.replayer.verdict import Result, State
 
 # Nearly every answer has one, and nearly every answer differs in it alone.
 _DATE = re.compile(rb"(?i)\r\ndate: ?([^\r\n]{29})\r\n")
@@ -125,14 +126,6 @@ class Attempt:
     def _accept(self, judgement: Judgement) -> None:
         judgement.commit()
         self.accepted += acceptances(judgement)
-
-
-def acceptances(judgement: Judgement) -> list[Acceptance]:
-    """What a judgement accepted, as a verdict tells it."""
-    return [
-        Acceptance(kind, place.endpoint, place.part, place.name, recorded, live, why)
-        for place, recorded, live, kind, why in judgement.accepted
-    ]
 
 
 def _not_given(lacking: Lacking) -> Difference:

@@ -35,6 +35,7 @@ from wiretape.replayer.values import Correlation, Evidence
 from wiretape.replayer.verdict import (
     Attempt,
     Failure,
+    MadeCall,
     MovedCall,
     Result,
     State,
@@ -117,7 +118,9 @@ class _Run:
             self._in_flight,
             Answers(self._correlation, self._carried, config.mock_time_shifts, config.mock_timing),
             traffic.inbound,
+            keeps_all=config.report is not None,
         )
+        self.verdict.accepted = self._mocks.accepted
         self._mock_names = mocks_named(config, self._mocks.names)
         real = RealUpstream(self._mocks, config.timeout_ns) if config.pass_on else None
         self._listeners = Listeners(self._mocks, real.pass_on if real is not None else None)
@@ -189,6 +192,8 @@ class _Run:
         verdict.upstream = mocks.findings(done)
         verdict.calls_answered = mocks.answered
         verdict.moved = [MovedCall(*moved) for moved in mocks.moved]
+        if self._config.report is not None:
+            verdict.calls = [MadeCall(*made) for made in mocks.timeline(done)]
         verdict.attempts += [
             Attempt("tcp", name, times, let_out=True)
             for name, times in sorted(Counter(miss.name for miss in mocks.passed_on).items())

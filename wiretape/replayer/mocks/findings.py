@@ -40,6 +40,20 @@ class Moved(NamedTuple):
     place: int
 
 
+class Made(NamedTuple):
+    """A call on the time line, as in `MadeCall`: times are ns since the epoch, durations ns."""
+
+    id: str
+    upstream: str
+    call: str
+    place: int
+    state: str
+    recorded_at_ns: int = 0
+    recorded_ns: int = 0
+    live_at_ns: int = 0
+    live_ns: int = 0
+
+
 @dataclass(slots=True)
 class Miss:
     """A live call that was not answered; without a request where what came is none."""

@@ -15,11 +15,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest
+from wiretape.replayer.accepted import AcceptedValues, acceptances
 from wiretape.replayer.caused import InFlight, is_safe
 from wiretape.replayer.compare import Difference, compare_requests
 from wiretape.replayer.mocks.answers import Answer, Answers, miss_answer
 from wiretape.replayer.mocks.calls import Call, Calls, key_of, kind_of, same_answer, shape_of
 from wiretape.replayer.mocks.findings import (
+    Made,
     Miss,
     Moved,
     UpstreamFinding,
@@ -61,8 +63,10 @@ class Mocks:
         in_flight: InFlight,
         answers: Answers,
         inbound: Sequence[Exchange] = (),
+        keeps_all: bool = False,
     ) -> None:
-        """`inbound`: the exchanges of the service, in the order of their positions."""
+        """`inbound`: the exchanges of the service, in the order of their positions. `keeps_all`:
+        every call is remembered for `timeline`."""
         self._calls = calls
         self._inbound = inbound
         self._correlation = correlation
@@ -74,6 +78,9 @@ class Mocks:
         self._came: set[bytes] = set()
         self._kinds: list[bytes] = []
         self._keys: dict[bytes, bytes] = {}
+        self._made: list[Made] | None = [] if keeps_all else None
+        self.accepted = AcceptedValues()
+        """What was accepted as generated in calls."""
         self.answered = 0
         # The names under which the build can reach its upstreams: all, until it is known better.
         self.reachable = frozenset(calls.names)
@@ -95,7 +102,10 @@ class Mocks:
             return self._miss(asked, call)
         self.answered += 1
         self._came.add(call.key)
-        return self._answers.recorded(call, request, at_ns)
+        answer = self._answers.recorded(call, request, at_ns)
+        if self._made is not None:
+            self._made.append(_made(call, asked.place, answer.wait_ns or 1, at_ns))
+        return answer
 
     def _key_of(self, name: str, request: HttpRequest) -> bytes:
         """The key with recorded values in the place of live ones; as long as none is known, the
@@ -219,6 +229,7 @@ class Mocks:
             return "several recorded calls could be meant, with different answers"
         call, judgement = found[0]
         judgement.commit()
+        self.accepted.add(asked.place, acceptances(judgement))
         call.used = True
         return call
 
@@ -316,6 +327,15 @@ class Mocks:
     def moved(self) -> list[Moved]:
         """Calls that were answered in another exchange than they were recorded in."""
         return sorted(self._moved.values())
+
+    def timeline(self, places: Iterable[int]) -> Iterator[Made]:
+        """Every call that was made, and those of `places` that were not though recorded."""
+        yield from self._made or ()
+        for miss in self._misses:
+            state = "let out" if miss.passed_on else "unanswered"
+            yield Made("", miss.name, miss.text, miss.place, state, live_at_ns=miss.at_ns)
+        for call in self.missing(places):
+            yield _made(call, call.place)
 
     @property
     def passed_on(self) -> list[Miss]:
@@ -428,6 +448,21 @@ class Mocks:
         if call is None or any(difference.kind == "path" for difference in differences):
             return None
         return call, differences
+
+
+def _made(call: Call, place: int, live_ns: int = 0, at_ns: int = 0) -> Made:
+    http = call.exchange.http
+    if not at_ns:
+        state = "missing"
+    elif not call.caused.by:
+        state = "outside"
+    else:
+        state = "answered" if place in call.caused.by else "moved"
+    begun_ns = http.request.first_byte_at_ns
+    ended_ns = http.response.last_byte_at_ns or http.request.last_byte_at_ns
+    recorded_ns = max(0, ended_ns - begun_ns)
+    name, text = call.names[0], call_text(http.request)
+    return Made(call.exchange.id, name, text, place, state, begun_ns, recorded_ns, at_ns, live_ns)
 
 
 def _translated(request: HttpRequest, correlation: Correlation) -> HttpRequest:

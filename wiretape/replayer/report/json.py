@@ -11,12 +11,12 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from wiretape.replayer.accepted import AcceptedGroup
 from wiretape.replayer.causes import Cause, causes_of
 from wiretape.replayer.compare import Difference
 from wiretape.replayer.mocks import UpstreamFinding
 from wiretape.replayer.report.labels import Labels
 from wiretape.replayer.verdict import (
-    AcceptedGroup,
     Attempt,
     Failure,
     Percentiles,

@@ -106,18 +106,19 @@ class Evidence:
         self._numbered: dict[str, list[str]] = {}
 
     @classmethod
-    def of(cls, inbound: Iterable[Exchange], calls: Iterable[Exchange] = ()) -> Self:
-        """Read the exchanges of a run: those to be driven, and the upstream calls."""
+    def of(cls, inbound: Sequence[Exchange], calls: Sequence[Exchange] = ()) -> Self:
+        """Read the exchanges of a run, one by one: those to be driven, and the upstream calls."""
         found = cls()
-        steps = sorted((each for each in inbound if each.HasField("http")), key=_in_order)
-        made = sorted((call for call in calls if call.HasField("http")), key=_in_order)
-        of_step: dict[int, list[Exchange]] = {}
-        for call, position in zip(made, _positions(steps, made), strict=True):
-            of_step.setdefault(position, []).append(call)
-        for call in of_step.get(-1, ()):
+        steps, made = _in_order(inbound), _in_order(calls)
+        of_step: dict[int, list[int]] = {}
+        for spell, position in zip(made, _positions(steps, made), strict=True):
+            of_step.setdefault(position, []).append(spell.number)
+        for number in of_step.get(-1, ()):
+            call = calls[number]
             found._read_call(call, call.http.request.first_byte_at_ns)
-        for position, exchange in enumerate(steps):
-            found._read_inbound(exchange, of_step.get(position, ()))
+        for position, step in enumerate(steps):
+            own = [calls[number] for number in of_step.get(position, ())]
+            found._read_inbound(inbound[step.number], own)
         found._conclude()
         return found
 
@@ -303,21 +304,41 @@ def _holds(holder: Family, family: Family) -> bool:
     return True
 
 
-def _in_order(exchange: Exchange) -> tuple[int, str]:
-    return exchange.http.request.first_byte_at_ns, exchange.id
+class _Spell(NamedTuple):
+    """When an exchange took place, and which one of its sequence it is."""
+
+    at_ns: int
+    id: str
+    ended_ns: int
+    cause_id: str
+    number: int
 
 
-def _positions(steps: Sequence[Exchange], calls: Iterable[Exchange]) -> Iterator[int]:
+def _in_order(exchanges: Sequence[Exchange]) -> list[_Spell]:
+    """Those of HTTP, by their begin."""
+    return sorted(
+        _Spell(
+            each.http.request.first_byte_at_ns,
+            each.id,
+            each.http.response.last_byte_at_ns,
+            each.cause_id,
+            number,
+        )
+        for number, each in enumerate(exchanges)
+        if each.HasField("http")
+    )
+
+
+def _positions(steps: Sequence[_Spell], calls: Iterable[_Spell]) -> Iterator[int]:
     """For each call the position of its cause; else of what began last before it, or -1."""
-    position_of = {exchange.id: position for position, exchange in enumerate(steps)}
+    position_of = {step.id: position for position, step in enumerate(steps)}
     lasting: list[int] = []
     begun = 0
     for call in calls:
-        at_ns = call.http.request.first_byte_at_ns
-        while begun < len(steps) and steps[begun].http.request.first_byte_at_ns <= at_ns:
+        while begun < len(steps) and steps[begun].at_ns <= call.at_ns:
             lasting.append(begun)
             begun += 1
-        lasting = [p for p in lasting if steps[p].http.response.last_byte_at_ns >= at_ns]
+        lasting = [p for p in lasting if steps[p].ended_ns >= call.at_ns]
         yield position_of.get(call.cause_id, lasting[-1] if lasting else begun - 1)
 
 
