@@ -80,7 +80,8 @@ def assert_sums(both: Both) -> None:
     for recorded in (both.packets, both.sockets):
         assert recorded.faults == []
         assert recorded.ledger["kernel_drops"] == 0, recorded.ledger
-    assert both.sockets.ledger["packets_skipped"] == {}
+    # Where no process is chosen, what others on this machine do may be told as left out.
+    assert both.sockets.ledger["packets_skipped"].keys() <= {"notice", "other_port"}
 
 
 def targets(exchanges: list[pb.Exchange]) -> Counter[str]:

@@ -168,10 +168,13 @@ class LiveCapture:
         A batch is good until the next one is asked for; `first` tells its number.
         """
         # No more than are ready now: the kernel may be faster than we.
-        for _ in range(0, self._ring.ready(), self._enough):
-            batch = self._ring.batch(first(), self._enough)
+        left = self._ring.ready()
+        while left > 0:
+            # At the ring's end a batch is shorter than asked for.
+            batch = self._ring.batch(first(), min(left, self._enough))
             if batch is None:
                 return
+            left -= self._ring.taken
             steady = self._clock.times(batch.at_ns, time.time_ns(), time.monotonic_ns())
             try:
                 yield replace(batch, clock_ns=steady), self.dropped()

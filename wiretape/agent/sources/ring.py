@@ -98,7 +98,7 @@ class PacketRing:
         self.blocks = blocks
         self._next = 0
         """The block that the kernel hands over next."""
-        self._taken = 0
+        self.taken = 0
         """So many blocks of the last batch are not given back yet."""
 
     def __enter__(self) -> Self:
@@ -195,14 +195,14 @@ class PacketRing:
         if not taken:
             return None
         begin = self._next * BLOCK_BYTES
-        self._taken = taken
+        self.taken = taken
         return self._columns(np.array(starts, np.int64), first, begin, begin + taken * BLOCK_BYTES)
 
     def release(self) -> None:
         """Gives the blocks of the last batch back to the kernel."""
-        self._statuses[self._next : self._next + self._taken] = 0
-        self._next = (self._next + self._taken) % self.blocks
-        self._taken = 0
+        self._statuses[self._next : self._next + self.taken] = 0
+        self._next = (self._next + self.taken) % self.blocks
+        self.taken = 0
 
     def _columns(self, at: I64, first: int, begin: int, end: int) -> PacketBatch:
         """Packets with their headers `at` these places, in the ring's bytes from `begin` on."""

@@ -1,9 +1,9 @@
 """Events as the kernel wrote them: the ring that it shares, and a batch of it as columns.
 
 The ring is that of BPF_MAP_TYPE_RINGBUF: a page with our position, a page with the kernel's, then
-the data, mapped twice in a row so that no record is cut at the end. A record is a header of two
-words (its length, with two bits of state), then a `struct event` of programs/events.bpf.c, then
-what the event carries; all is aligned to 8 bytes.
+the data, which begin again behind their end so that no record is cut there. A record is a header
+of two words (its length, with two bits of state), then a `struct event` of programs/events.bpf.c,
+then what the event carries; all is aligned to 8 bytes.
 """
 
 import mmap
@@ -18,12 +18,15 @@ import numpy.typing as npt
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 
-RING_BYTES = 16 << 20
+# A call that moves much is told at once: 10 MB have to fit in, whatever else waits there.
+RING_BYTES = 32 << 20
 HEADROOM_BYTES = 1 << 20
 """Which data leave free, for what opens and closes connections."""
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
 _HEADER_BYTES, _EVENT_BYTES = 8, 56
+# What is mapped counts as ours: of the data behind the end only what one record may need.
+_LONGEST_BYTES = 128 << 10
 _OPENED = struct.Struct("<16s16sHHHBxIxxxxQQQ16s")
 _CLOSED = struct.Struct("<QQ")
 
@@ -168,7 +171,8 @@ class EventRing:
         page = mmap.PAGESIZE
         self.size = size
         ours = mmap.mmap(descriptor, page)
-        theirs = mmap.mmap(descriptor, page + 2 * size, prot=mmap.PROT_READ, offset=page)
+        seen = page + size + _LONGEST_BYTES
+        theirs = mmap.mmap(descriptor, seen, prot=mmap.PROT_READ, offset=page)
         self._taken = memoryview(ours).cast("Q")
         self._written = memoryview(theirs)[:page].cast("Q")
         data = memoryview(theirs)[page:]
@@ -188,7 +192,7 @@ class EventRing:
         """
         taken, written, words = self._taken[0], self._written[0], self._words
         begin = taken & (self.size - 1)
-        at, end = begin, begin + min(written - taken, most_bytes)
+        at, end = begin, min(begin + min(written - taken, most_bytes), self.size)
         starts: list[int] = []
         while at < end:
             length = words[at >> 2]
