@@ -128,7 +128,9 @@ def main() -> None:
     options = arguments()
     if options.child:
         ignore = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(3600)"
-        child = subprocess.Popen([sys.executable, "-c", ignore], start_new_session=True)
+        child = subprocess.Popen(
+            [sys.executable, "-c", ignore, options.child], start_new_session=True
+        )
         options.child.write_text(str(child.pid))
     if options.fault == "exit":
         print("cannot read the configuration", file=sys.stderr)

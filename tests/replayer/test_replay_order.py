@@ -66,7 +66,6 @@ def test_changes_at_the_same_time_have_no_order(tape: Tape) -> None:
     tape.exchanges[1].http.response.last_byte_at_ns += 10**9
     touched = touches(tape.exchanges, plan_carried(tape.exchanges))
     assert not touched[2].must_follow(1, touched[1])
-    assert not touched[3].needs, "it was asked before the answer was there"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,8 @@ def a_busy_shop(tape: Tape) -> None:
     """Orders are made and looked at on many connections; each price is asked of the upstream."""
     for number in range(12):
         ident = f"{number:08x}-ea22-4a34-b185-206b1ed9eef8"
-        order = {"id": ident, "total": 20, "created_at": CREATED}
+        created = CREATED.replace(".001", f".{12 * number + 1:03}")
+        order = {"id": ident, "total": 20, "created_at": created}
         tape.inbound(
             request_of("POST", "/orders", b'{"count": 2}', {"Content-Type": "application/json"}),
             response_of(201, order, {"Location": f"/orders/{ident}"}),

@@ -174,7 +174,7 @@ def test_without_mocks_nothing_is_said_of_upstream_calls(replay: Replay, shop: P
 
 
 def test_a_mock_that_the_build_was_not_told_of(replay: Replay, shop: Path) -> None:
-    options = ("--env", "UPSTREAM_URL=http://127.0.0.1:1")
+    options = ("--intercept", "none", "--env", "UPSTREAM_URL=http://127.0.0.1:1")
     done = replay("run", shop, *TARGET, *options, *build())
     assert done.code == 3
     assert "the build was not told of {mock:prices.internal:80} (--env)" in done.out

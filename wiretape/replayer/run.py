@@ -234,13 +234,17 @@ class _Run:
         finally:
             # They are complete only now.
             if interception is not None:
-                self._note_attempts(interception)
+                self._note_attempts(interception, *self._where(port)[:2])
 
-    def _note_attempts(self, interception: Interception) -> None:
+    def _note_attempts(self, interception: Interception, target: Target, ready: Target) -> None:
         transports = {"name": "dns"}
+        # Nobody there yet, or for ever: that was us, who ask whether the build is ready.
+        hosts = (target.host, ready.host, "127.0.0.1", "[::1]")
+        own = {f"{host}:{each.port}" for each in (target, ready) for host in hosts}
         self.verdict.attempts += [
             Attempt(transports.get(each.kind, each.kind), each.what)
             for each in interception.attempts
+            if each.what not in own
         ]
         self.verdict.attempts += [
             Attempt("tcp", name, let_out=True) for name in sorted(interception.passed)

@@ -89,7 +89,8 @@ def is_whole(text: str) -> bool:
         return True
     if _BASE64.fullmatch(text) and not text.isdigit():
         mixed = text != text.lower() and text != text.upper()
-        return mixed and _DIGIT.search(text) is not None
+        if mixed and _DIGIT.search(text) is not None:
+            return True
     return not re.search(r"\s", text) and bool(spans(text))
 
 

@@ -107,7 +107,7 @@ def _http_date(at_s: int) -> str:
 
 def spell(text: str, instant: Instant, at_ns: int) -> str:
     """`at_ns` in the syntax and precision of `text`, which spells `instant`."""
-    if instant.syntax == "http-date":
+    if instant.syntax.startswith("date"):
         return _http_date(at_ns // _SECOND_NS)
     if instant.syntax.startswith("epoch"):
         whole, mark, fraction = text.partition(".")

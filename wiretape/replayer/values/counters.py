@@ -71,9 +71,9 @@ class Counters:
                 continue
             bound = self.live_of(family, recorded)
             if bound == live:
-                return Ruling(True, f"{family.name} {recorded} is {live} in this run")
+                return Ruling(True, f"the number of {family.name} {recorded} in this run")
             if bound is not None:
-                why = f"{family.name} {recorded} was {bound} before"
+                why = f"{family.name} {recorded} had another number before"
                 continue
             refusal = self._why_not(family, first, recorded, live, since_ns, in_order)
             if refusal is None:
@@ -93,10 +93,10 @@ class Counters:
             return f"{family.name} {recorded} stood for itself before"
         other = self.recorded_of(family, live)
         if other is not None:
-            return f"{live} is {family.name} {other} already"
+            return f"that is {family.name} {other} already"
         taken = family.values.get(live)
         if taken is not None and taken.at_ns <= since_ns and self.live_of(family, live) is None:
-            return f"{live} is another {family.name} in the recording"
+            return f"that is another {family.name} in the recording"
         if not in_order:
             return None
         return self._out_of_order(family, first, recorded, live, since_ns)
@@ -121,6 +121,6 @@ class Counters:
                     continue
                 if (live - bound) * sign <= 0:
                     which = "after" if sign > 0 else "before"
-                    return f"{family.name} {live} does not come {which} {bound}"
+                    return f"it does not come {which} what became of {family.name} {number}"
                 break
         return None

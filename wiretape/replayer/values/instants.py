@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 SECOND_NS = 10**9
 _DAY_NS = 86_400 * SECOND_NS
+_MINUTE_NS = 60 * SECOND_NS
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -37,7 +38,7 @@ _EPOCH_PARTS = re.compile(r"(\d{10}|\d{13}|\d{16}|\d{19})(?:\.(\d{1,9}))?")
 
 _PAIRS_KEPT = 1 << 18
 _MOST_FURTHER = 7
-_STEPS = ((86_400 * SECOND_NS, "d"), (3_600 * SECOND_NS, "h"), (60 * SECOND_NS, "min"))
+_STEPS = ((86_400 * SECOND_NS, "d"), (3_600 * SECOND_NS, "h"))
 
 
 class Instant(NamedTuple):
@@ -135,11 +136,11 @@ def read_instant(text: str) -> Instant | None:
 
 
 def spell(ns: int) -> str:
-    """A span of time for people, with at most three digits."""
+    """A span of time for people, so coarse that it is the same in every run."""
     for step_ns, unit in _STEPS:
         if ns >= step_ns:
-            return f"{ns / step_ns:.3g} {unit}"
-    return f"{ns / SECOND_NS:.3g} s"
+            return f"{ns / step_ns:.1f} {unit}".replace(".0 ", " ")
+    return f"{ns / _MINUTE_NS:.0f} min" if ns >= _MINUTE_NS else "some seconds"
 
 
 def _read_epoch(text: str) -> Instant | None:

@@ -247,16 +247,16 @@ class Judgement:
         known = self._known
         bound = self._pairs.get(recorded) or known.live_of.get(recorded)
         if bound is not None:
-            return self._ruled(
-                bound == live, recorded, live, "unique", f"it is {bound} in this run"
-            )
+            if bound != live:
+                return self._refuse("another value stood for it before")
+            return self._accept(recorded, live, "unique", "the value that stands for it")
         other = self._back.get(live) or known.recorded_of.get(live)
         if other is not None:
-            return self._refuse(f"{live} stands for {other} already")
+            return self._refuse(f"that stands for {other} already")
         if known.taken.get(hash(live), hash(recorded)) != hash(recorded):
-            return self._refuse(f"{live} stands for another value already")
+            return self._refuse("that stands for another value already")
         if live in known.evidence.tokens:
-            return self._refuse(f"{live} is another value of the recording")
+            return self._refuse("that is another value of the recording")
         first = known.evidence.tokens.get(recorded)
         if first is not None and first.origin != Origin.CALL:
             if first.origin != Origin.RESPONSE:
