@@ -84,7 +84,7 @@ class Attempt:
     def _judge_messages(self, answer: Answer, result: Result) -> None:
         live = self._live(answer)
         result.differences = self._compare(live, answer, result)
-        lacking = self._carried.answered(self.position, live)
+        lacking = self._carried.answered(self.position, live, self._exchange.http.response.status)
         # Mostly a comparison has said so already.
         result.differences = result.differences or [_not_given(one) for one in lacking]
         result.lacking = [Lacked(*one) for one in self._carried.explain(self.position)]

@@ -38,6 +38,8 @@ class Carried:
         self._plan = plan
         self._live: list[str | None] = [None] * len(plan.values)
         self._lacking: dict[int, Lacking] = {}
+        self._failed: dict[int, int] = {}
+        """The recorded statuses where the live response says that nothing came of it."""
         self._roots: dict[int, tuple[Lacking, ...]] = {}
 
     @property
@@ -87,8 +89,12 @@ class Carried:
         parts = self._plan.answered[call]
         return rewritten(recorded, parts, self._source(correlation), bytes) if parts else recorded
 
-    def answered(self, position: int, live: HttpResponse | None) -> list[Lacking]:
+    def answered(
+        self, position: int, live: HttpResponse | None, recorded_status: int = 200
+    ) -> list[Lacking]:
         """A live response came, or none; what it lacks that a later request carries."""
+        if recorded_status < 400 and (live is None or live.status >= 400):
+            self._failed[position] = recorded_status
         return self._fill(self._plan.made[position], live, position, "")
 
     def answered_as_recorded(self, position: int, correlation: Correlation) -> None:
@@ -144,7 +150,7 @@ class Carried:
         return lacking
 
     def _lacked(self, position: int, parts: Parts, correlation: Correlation) -> list[Lacking]:
-        if not self._lacking:
+        if not self._lacking and not self._failed:
             return []
         known = correlation.live_of
         found = dict.fromkeys(
@@ -152,6 +158,12 @@ class Carried:
             for slot in _slots(chain.from_iterable(uses for _, uses in parts))
             if slot in self._lacking and self._plan.values[slot] not in known
         )
+        # What a call of the build has told of, its response may say was never made.
+        told = {position, *(lack.position for lack in found)}
+        for event in self._events(position):
+            place = event if event >= 0 else self._plan.call_places[-1 - event]
+            if place not in told and place in self._failed:
+                found[Lacking(place, "status", str(self._failed[place]))] = None
         if found:
             roots = (self._roots.get(lack.position, (lack,)) for lack in found)
             self._roots[position] = tuple(dict.fromkeys(chain.from_iterable(roots)))
