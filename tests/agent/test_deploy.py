@@ -159,10 +159,8 @@ def interpreter() -> Iterator[Path]:
         folder.chmod(0o755)
         made = subprocess.run([base, "-m", "venv", "--copies", "--without-pip", folder / "venv"])
         assert made.returncode == 0
-        agent = folder / "wiretape" / "agent"
-        agent.mkdir(parents=True)
-        for source in ("privileges.py", "doctor.py"):
-            shutil.copy(ROOT / "wiretape" / "agent" / source, agent)
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "wiretape", folder / "wiretape", ignore=ignored)
         yield folder / "venv" / "bin" / "python"
 
 
