@@ -39,7 +39,7 @@ MOCK_PORT = 18081
 BEGIN_NS = 1_700_000_000 * 10**9
 MS = 10**6
 _ITEMS = ",".join(
-    '{"sku":"chair-%02d","name":"Chair of oak","price":"19.95","tags":["home","garden"]}' % number
+    f'{{"sku":"chair-{number:02}","name":"Chair of oak","price":"19.95","tags":["home","garden"]}}'
     for number in range(6)
 )
 _CONFIG = f"""
