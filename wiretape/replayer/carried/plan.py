@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar, cast
 
-import numpy as np
-
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest
 from wiretape.replayer.carried.candidates import (
     TARGET,
@@ -177,8 +175,11 @@ class _Reading:
             note(exchange, position, position, _INBOUND, _RESPONSE)
         for number, call in enumerate(self._calls):
             note(call, places[number], number, _CALL, _ANSWER)
-        rows = np.lexsort((np.array(numbers), np.array(kinds), np.array(order), np.array(times)))
-        return _Order(array("q", rows.tobytes()), kinds, numbers)
+        rows = list(range(len(times)))
+        # Sorts are stable, and find what is nearly in order; the least significant comes first.
+        for column in (numbers, kinds, order, times):
+            rows.sort(key=column.__getitem__)
+        return _Order(array("q", rows), kinds, numbers)
 
     def _take(self, kind: int, number: int) -> None:
         plan = self.plan
