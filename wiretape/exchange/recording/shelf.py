@@ -11,7 +11,8 @@ from wiretape.exchange.v1.exchange_pb2 import Exchange
 
 # Blocks are some MiB; those who read in the order of the recording need one or two.
 _BLOCKS = 8
-_DECODED = 256
+# A recording that is not large is read some ten times in a run, and decoded once.
+_DECODED_BYTES = 16 << 20
 
 
 class Shelf:
@@ -25,6 +26,7 @@ class Shelf:
         self._ends = array("I")
         self._blocks: dict[int, bytes] = {}
         self._decoded: dict[int, Exchange] = {}
+        self._decoded_bytes = 0
 
     def put(self, location: Location) -> None:
         """The next exchange lies there."""
@@ -45,8 +47,11 @@ class Shelf:
             block = self._block(self._block_of[number])
             exchange = Exchange.FromString(block[self._starts[number] : self._ends[number]])
             self._decoded[number] = exchange
-            if len(self._decoded) > _DECODED:
-                del self._decoded[next(iter(self._decoded))]
+            self._decoded_bytes += self._ends[number] - self._starts[number]
+            while self._decoded_bytes > _DECODED_BYTES and len(self._decoded) > 1:
+                oldest = next(iter(self._decoded))
+                del self._decoded[oldest]
+                self._decoded_bytes -= self._ends[oldest] - self._starts[oldest]
         return exchange
 
     def _block(self, number: int) -> bytes:
