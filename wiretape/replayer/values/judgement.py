@@ -24,6 +24,7 @@ from wiretape.replayer.values.tokens import (
     is_random_base64,
     is_uuid,
     looks_random,
+    same_kind,
     same_kind_of_uuid,
     tokens_in,
 )
@@ -220,7 +221,8 @@ class Judgement:
         if (composite := take_apart(recorded)) is not None:
             return self._same_composite(composite, recorded, live)
         if looks_random(recorded):
-            if not fits(recorded, live):
+            kinds = self._known.evidence.tokens.kinds
+            if not fits(recorded, live) or not same_kind(recorded, live, kinds):
                 return self._refuse("not a random value of the same shape")
             return self._rename(recorded, live)
         pieces, others = PIECES.split(recorded), PIECES.split(live)
