@@ -52,6 +52,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(404, {"error": "nothing here"})
 
+    do_HEAD = do_GET  # noqa: N815
+
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         order = {"id": str(uuid.uuid4()), "total": asked["count"] * 10}
@@ -114,9 +116,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         for name, text in (fields or {}).items():
             self.send_header(name, text)
-        self.send_header("Content-Length", str(len(content)))
+        too_long = self.command == "HEAD" and self.fault == "head-length"
+        self.send_header("Content-Length", str(len(content) + too_long))
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
         if self.fault == "closes-silently":
             self.close_connection = True
 

@@ -32,6 +32,9 @@ def jwt(**claims: object) -> str:
     return ".".join([*coded, "c2lnbmF0dXJlLXRoYXQtaXMtbm90LWNoZWNrZWQ"])
 
 
+SIGNED = jwt(sub="ada").rpartition(".")[0] + "."
+
+
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
@@ -224,6 +227,27 @@ CASES = [
         response_of(200, [], {"Link": "</items?after=17&limit=2>; rel=\"next\", </i>; rel=x"}),
         response_of(200, [], {"Link": "<http://h/items?after=5&limit=2>; rel=\"next\""}),
         get("/items?after=17&limit=2"), get("/items?after=5&limit=2"),
+    ),
+    Case(
+        "a signed link, to whoever has it", post("/links", {}, {"Authorization": "Bearer " + OLD}),
+        response_of(200, {"url": f"/files/a.txt?until=1700003600&signature={OLD_TOKEN}"}),
+        response_of(200, {"url": "/files/a.txt?until=1800003600&signature=9f86d081884c7d65"}),
+        get(f"/files/a.txt?until=1700003600&signature={OLD_TOKEN}"),
+        get("/files/a.txt?until=1800003600&signature=9f86d081884c7d65"),
+    ),
+    Case(
+        "what stands beside another signature", post("/links", {}),
+        response_of(200, {"url": f"/files/a.txt?until=1700003600&signature={OLD_TOKEN}"}),
+        response_of(200, {"url": "/files/a.txt?until=1800003600&signature=9f86d081884c7d65"}),
+        get(f"/files/a.txt?until=1700003600&signature=X{OLD_TOKEN}"),
+        get(f"/files/a.txt?until=1700003600&signature=X{OLD_TOKEN}"),
+    ),
+    Case(
+        "a JWT with another signature", post("/login", {}),
+        response_of(200, {"jwt": SIGNED + "ISh8CxdETbELWkxXLf-8u_aaaa1Bc"}),
+        response_of(200, {"jwt": SIGNED + "9f86d081884c7d65aB-8u_aaaa1Bc"}),
+        get("/me", {"Authorization": "Bearer " + SIGNED + "ISh8CxdETbELWkxXLf-8u_aaaaAAA"}),
+        get("/me", {"Authorization": "Bearer " + SIGNED + "ISh8CxdETbELWkxXLf-8u_aaaaAAA"}),
     ),
     Case(
         "a hidden input", get("/form"),

@@ -250,3 +250,28 @@ def test_a_coding_that_is_not_what_it_says() -> None:
     )
     found = compare_responses(exchange, response_of(200, b"text", GZIP), [], judge())
     assert [d.kind for d in found] == ["content"]
+
+
+@pytest.mark.parametrize("accepted", ["gzip", ""])
+@pytest.mark.parametrize(
+    ("content", "fields", "place"),
+    [
+        (gzip.compress(b"text", mtime=0), GZIP, "field content-encoding"),
+        (b"text", PLAIN, "field content-encoding"),
+        (gzip.compress(b"a file", mtime=0), PLAIN, "bytes offset 10"),
+    ],
+)
+def test_a_coding_that_is_not_said(
+    accepted: str, content: bytes, fields: dict[str, str], place: str
+) -> None:
+    from judging import judge
+    from tapes import request_of
+
+    asked = request_of("GET", "/", fields={"Accept-Encoding": accepted} if accepted else {})
+    exchange = HttpExchange(request=asked, response=response_of(200, content, fields))
+    live = response_of(200, gzip.compress(b"text", mtime=0), PLAIN)
+    found = compare_responses(exchange, live, [], judge())
+    assert places(found) == [place]
+    assert (found[0].reason == "the content is in gzip, and no Content-Encoding says so") == (
+        place == "field content-encoding"
+    )

@@ -196,6 +196,47 @@ def test_an_upstream_that_closed_without_an_answer_does_so_again(
     assert done.code == 0, done.out
 
 
+COMPACT = json.dumps(HELLO, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize(
+    ("methods", "length", "fault", "code"),
+    [
+        (("GET", "HEAD"), len(COMPACT), "", 0),
+        (("HEAD", "GET"), len(COMPACT), "", 0),
+        (("HEAD", "GET", "HEAD"), len(COMPACT), "", 0),
+        (("HEAD",), len(COMPACT), "", 1),
+        (("HEAD",), len(json.dumps(HELLO)), "", 0),
+        (("GET", "HEAD"), len(COMPACT) + 1, "", 1),
+        (("GET", "HEAD"), len(COMPACT), "head-length", 1),
+        (("HEAD", "GET"), len(COMPACT), "head-length", 1),
+        (("GET", "HEAD"), len(COMPACT), "hello", 1),
+    ],
+)
+def test_the_length_that_head_tells(
+    replay: Replay,
+    tape: Tape,
+    tmp_path: Path,
+    methods: tuple[str, ...],
+    length: int,
+    fault: str,
+    code: int,
+) -> None:
+    fields = {"Content-Type": "application/json"}
+    for method in methods:
+        told = fields if method == "GET" else {**fields, "Content-Length": str(length)}
+        answer = response_of(200, COMPACT if method == "GET" else b"", told)
+        tape.inbound(request_of(method, "/hello"), answer)
+    file = tape.write(tmp_path / "x.mcap")
+    # A length that a later GET may confirm is not yet a failure.
+    more = ("--service", ":8080", "--max-failures", "1")
+    done = replay("run", file, *TARGET, *more, *build("--fault", fault))
+    assert done.code == code, done.out
+    assert ("content-length" in done.out) == (code == 1 and fault != "hello")
+    if code == 0:
+        assert f"PASS  {len(methods)} exchange" in done.out
+
+
 def test_max_failures_stops_early(replay: Replay, tape: Tape, tmp_path: Path) -> None:
     for _ in range(4):
         tape.inbound(request_of("GET", "/hello"), response_of(200, {"hello": "sun", "n": 1}))

@@ -72,7 +72,7 @@ def test_times(recorded: str, live: str) -> None:
         ("2023-11-14T23:13:20+01:00", "2027-01-15T08:00:00+00:00", "a time in another form"),
         ("2023-11-14T22:13:20Z", "soon", ""),
         ("1700000000", "1800000000000", ""),
-        ("1990-05-01", "1991-05-01", "792 d too early"),
+        ("1990-05-01", "1991-05-01", "792.4 d too early"),
     ],
 )  # fmt: skip
 def test_other_times(recorded: str, live: str, reason: str) -> None:
@@ -104,7 +104,7 @@ def test_an_exact_instant_comes_again_as_its_pair_only() -> None:
     later = judge(known, Span((RECORDED_S + 600) * S, 0, (LIVE_S + 60) * S, 0))
     assert later.same_text("2023-11-14T22:13:20.123Z", "2027-01-15T08:00:00.500Z")
     assert not later.same_text("2023-11-14T22:13:20.123Z", "2027-01-15T08:00:59.900Z")
-    assert later.reason() == "59.4 s too late"
+    assert later.reason() == "some seconds too late"
 
 
 def test_a_truncated_instant_belongs_to_the_exchange_within_it() -> None:

@@ -1,5 +1,7 @@
 """What the recording proves to be a counter, and how counters are renamed."""
 
+import base64
+import json
 from typing import Any
 
 import pytest
@@ -139,6 +141,42 @@ def test_a_quantity_that_equals_the_id() -> None:
     assert not run.same(2, 51, "$.quantity")
 
 
+def in_base64(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+PAGED = [*created(1, 2, 3), ("GET", "/orders?limit=2", 200, {"next": "…"})]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "live", "same"),
+    [
+        (in_base64({"after": 2, "limit": 2}), in_base64({"after": 502, "limit": 2}), True),
+        (in_base64({"after": 2, "limit": 2}), in_base64({"after": 502, "limit": 502}), False),
+        (in_base64({"after": 2, "limit": 2}), in_base64({"after": 503, "limit": 2}), False),
+        (in_base64({"after": 2, "limit": 2}), in_base64({"after": 1, "limit": 2}), False),
+        (in_base64({"after_count": 2, "x": "a"}), in_base64({"after_count": 502, "x": "a"}), False),
+        (in_base64({"offset": 2, "limit": 2}), in_base64({"offset": 502, "limit": 2}), False),
+        (in_base64({"last_id": 2, "limit": 2}), in_base64({"last_id": 502, "limit": 2}), True),
+        (in_base64({"id": 2, "by": "id"}), in_base64({"id": 502, "by": "id"}), True),
+        (in_base64({"id": 2, "by": "id"}), in_base64({"id": 501, "by": "id"}), False),
+        (in_base64(["created", 2]), in_base64(["created", 502]), True),
+        (in_base64("order:2"), in_base64("order:502"), True),
+        ("/orders?after=2&limit=2", "/orders?after=502&limit=2", True),
+        ("/orders?after=2&limit=2", "/orders?after=503&limit=2", False),
+        ("/orders?after=2&limit=2", "/orders?after=2&limit=502", False),
+        ("/orders?page=2&limit=2", "/orders?page=502&limit=2", False),
+    ],
+)
+def test_ids_in_cursors(recorded: str, live: str, same: bool) -> None:
+    run = Run(*PAGED)
+    for number in (1, 2, 3):
+        assert run.same(number, 500 + number)
+        run.step()
+    assert run.same(recorded, live, "$.next") == same, run.judgement.reason()
+
+
 def test_one_to_one_in_the_family() -> None:
     run = Run(*created(9, 10, 11))
     assert run.same(9, 10)
@@ -159,7 +197,7 @@ def test_live_counters_strictly_increase() -> None:
     assert run.same(9, 100)
     run.step()
     assert not run.same(10, 99)
-    assert run.judgement.reason() == "order 99 does not come after 100"
+    assert run.judgement.reason() == "it does not come after what became of order 9"
     assert run.same(10, 101)
 
 

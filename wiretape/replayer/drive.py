@@ -12,7 +12,7 @@ from wiretape.replayer.caused import InFlight, marks
 from wiretape.replayer.config import Config, Target
 from wiretape.replayer.errors import EnvironmentFailedError
 from wiretape.replayer.io.client import Answer, Client, TargetGoneError
-from wiretape.replayer.judge import Attempt
+from wiretape.replayer.judge import Attempt, Untold
 from wiretape.replayer.mocks import Mocks
 from wiretape.replayer.pace import Pace
 from wiretape.replayer.rules import Rules
@@ -72,6 +72,7 @@ class Drive:
         self._verdict = verdict
         self._still_there = still_there
         self._failed = 0
+        self._untold: list[Untold] = []
         self._in_vain_ns = 0
 
     async def all(self, client: Client, target: Target) -> None:
@@ -88,6 +89,7 @@ class Drive:
         finally:
             client.close()
             self._verdict.lateness = pace.lateness()
+            self._judge_untold()
         await self._settle()
 
     async def _one_by_one(self, client: Client, target: Target, pace: Pace) -> None:
@@ -164,12 +166,25 @@ class Drive:
         result = self._verdict.results[attempt.position]
         attempt.judge(answer, result)
         self._verdict.accepted.add(attempt.position, attempt.accepted)
-        self._failed += result.state is State.DIFFERS
+        if attempt.untold is not None:
+            self._untold.append(attempt.untold)
+        self._failed += len(result.differences) > (attempt.untold is not None)
         reported = self._config.report is not None
         if reported:
             result.accepted = attempt.accepted
         if reported or (result.state is State.DIFFERS and self._failed <= _MAX_KEPT):
             attempt.keep(answer, result)
+
+    def _judge_untold(self) -> None:
+        """A length that differed is right where a GET came later with that very content."""
+        for untold in self._untold:
+            if untold.is_known(self._correlation):
+                result = self._verdict.results[untold.position]
+                result.differences = untold.left(result.differences)
+                result.accepted = [*result.accepted, untold.acceptance]
+                self._verdict.accepted.add(untold.position, [untold.acceptance])
+                if not result.differences:
+                    result.state, result.uncreated = State.SAME, ""
 
     def _where(self, result: Result) -> str:
         return f"exchange {result.position + 1} of {len(self._steps)} ({result.endpoint})"

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from time import time_ns
+from typing import NamedTuple
 
+from wiretape.exchange.content import ContentError
 from wiretape.exchange.http1 import write_request, write_response
 from wiretape.exchange.v1.exchange_pb2 import Content, Exchange, HttpResponse
 from wiretape.replayer.accepted import Acceptance, acceptances
 from wiretape.replayer.carried import Carried, Lacking
 from wiretape.replayer.compare import Difference, compare_responses
+from wiretape.replayer.compare.content import plain
 from wiretape.replayer.compare.request import origin_form
+from wiretape.replayer.compare.response import unsent_length
 from wiretape.replayer.compare.view import View
 from wiretape.replayer.io.client import Answer
 from wiretape.replayer.kept import read_response
 from wiretape.replayer.rules import Rules
-from wiretape.replayer.values import Correlation, Judgement, Place, Span, endpoint_of
+from wiretape.replayer.values import NOWHERE, Correlation, Judgement, Place, Span, endpoint_of
 from wiretape.replayer.verdict import Lacking as Lacked
 from wiretape.replayer.verdict import Result, State
 
@@ -23,8 +29,35 @@ from wiretape.replayer.verdict import Result, State
 _DATE = re.compile(rb"(?i)\r\ndate: ?([^\r\n]{29})\r\n")
 
 
+class Untold(NamedTuple):
+    """A length of a content that was not sent, and that differs."""
+
+    position: int
+    target: bytes
+    difference: Difference
+
+    def is_known(self, correlation: Correlation) -> bool:
+        """Whether a GET was answered with the same content, of just these lengths."""
+        expected, actual = self.difference.expected or "", self.difference.actual or ""
+        return correlation.lengths.knows(self.target, expected, actual)
+
+    def left(self, found: Sequence[Difference]) -> list[Difference]:
+        """The other differences."""
+        return [each for each in found if each != self.difference]
+
+    @property
+    def acceptance(self) -> Acceptance:
+        place = self.difference.at or NOWHERE
+        values = self.difference.expected or "", self.difference.actual or ""
+        why = "as long as the same content that GET was answered with"
+        return Acceptance("derived", place.endpoint, place.part, place.name, *values, why)
+
+
 class Attempt:
-    """One step of one run: `wire` is what to send, `awaited` what may come without being read."""
+    """One step of one run: `wire` is what to send, `awaited` what may come without being read.
+
+    `untold` is set where a length differs that a later GET may yet confirm.
+    """
 
     def __init__(
         self,
@@ -36,6 +69,7 @@ class Attempt:
     ) -> None:
         self.position = position
         self.accepted: list[Acceptance] = []
+        self.untold: Untold | None = None
         self._exchange = exchange
         self._correlation = correlation
         self._carried = carried
@@ -121,6 +155,25 @@ class Attempt:
         judgement.messages([http.request, http.response], [self._sent, live])
         found = compare_responses(http, live, answer.interim, judgement)
         self._accept(judgement)
+        return self._without_known_length(found, live)
+
+    def _without_known_length(
+        self, found: list[Difference], live: HttpResponse
+    ) -> list[Difference]:
+        """What is left where the GETs of this run confirm a length; learns from this one."""
+        http, known = self._exchange.http, self._correlation
+        target = http.request.target
+        if target not in known.evidence.told:
+            return found
+        if http.request.method == "GET" and http.response.status == 200 and not found:
+            with suppress(ContentError):
+                known.lengths.add(target, len(plain(http.response)), len(plain(live)))
+        elif (length := unsent_length(found)) is not None:
+            self.untold = Untold(self.position, target, length)
+            if self.untold.is_known(known):
+                self.accepted.append(self.untold.acceptance)
+                found = self.untold.left(found)
+                self.untold = None
         return found
 
     def _accept(self, judgement: Judgement) -> None:

@@ -22,6 +22,7 @@ from wiretape.replayer.carried.families import (
     key,
     singular,
     stem_of,
+    told_apart_by,
 )
 from wiretape.replayer.carried.tokens import from_base64, is_whole, spans
 
@@ -169,10 +170,16 @@ def _in_url(text: str, scope: Scope) -> Iterator[Candidate]:
 
 def _in_pairs(text: str, start: int, scope: Scope, sent: bool) -> Iterator[Candidate]:
     """Pairs of a query (`sent`) or of a form."""
-    for match in _PAIR.finditer(text):
-        name, raw = unquote(match[1].replace("+", " ")), match[2]
-        value = unquote(raw.replace("+", " "))
+    pairs = [
+        (match, unquote(match[1].replace("+", " ")), unquote(match[2].replace("+", " ")))
+        for match in _PAIR.finditer(text)
+    ]
+    link = told_apart_by(value for _, _, value in pairs) if sent and len(pairs) > 1 else ""
+    for match, name, value in pairs:
+        raw = match[2]
         keys = _keys_of_member(name, value, scope)
+        if link and value and value != link:
+            keys.insert(0, key("signed", link, name, value))
         if sent and value:
             if is_cursor_sent(name):
                 keys.append(key("link", scope.session + scope.path, name, value))

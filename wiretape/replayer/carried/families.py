@@ -3,16 +3,18 @@
 A distinctive value is its own name. A short one (17, A7F3, "page 2") is carried only where names
 at both ends say that it is the same thing: an id below the path of its collection (`/orders/17`),
 a member `order_id` or an `id` among orders, a cookie by its name, an entity tag of the same path, a
-cursor for the same path, an input of a form. What neither is distinctive nor has such a name, like
-a quantity or a currency, has no key and is never carried.
+cursor for the same path, a parameter beside the signature of a link, an input of a form. What
+neither is distinctive nor has such a name, like a quantity or a currency, has no key and is never
+carried.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
-from wiretape.replayer.carried.tokens import is_whole
+from wiretape.replayer.carried.tokens import is_whole, spans
 
 # Between the parts of a key; no such character can stand in a header section or a path.
 _MARK = "\0"
@@ -105,6 +107,11 @@ def is_cursor_given(name: str) -> bool:
     """Whether a member of this name tells how to ask for a further page."""
     words = set(_words(name))
     return not words.isdisjoint(_CURSORS_GIVEN) and words.isdisjoint(_NO_CURSORS)
+
+
+def told_apart_by(values: Iterable[str]) -> str:
+    """The value among a link's parameters that no other link has, such as a signature; or ""."""
+    return max((v for v in values if is_whole(v) and spans(v)), key=len, default="")
 
 
 def key(kind: str, scope: str, name: str, value: str) -> str:

@@ -16,6 +16,7 @@ from wiretape.replayer.carried.families import (
     key,
     singular,
     stem_of,
+    told_apart_by,
 )
 from wiretape.replayer.carried.places import (
     Claim,
@@ -180,10 +181,13 @@ def _in_url(
                 yield key("id", scope.space, singular(named), segment), place
     met: dict[tuple[str, bool], int] = {}
     for fragment in (False, True):
+        link = "" if fragment else told_apart_by(value for _, value in parameters(url, False))
         for name, value in parameters(url, fragment):
             nth = met[name, fragment] = met.get((name, fragment), -1) + 1
             inside = (*steps, Parameter(name, nth, fragment))
             if not fragment and wanted.short(value):
+                if link and value != link:
+                    yield key("signed", link, name, value), Place(root, inside)
                 scoped = scope.session + (path if url[:1] != "?" else scope.path)
                 yield key("link", scoped, name, value), Place(root, inside)
                 stem = stem_of(name)

@@ -13,6 +13,8 @@ import re
 from functools import lru_cache
 from itertools import pairwise
 
+from wiretape.replayer.values.tokens import looks_random
+
 MAX_VALUE = 8192
 
 _HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
@@ -43,7 +45,7 @@ def is_distinctive(word: str) -> bool:
     digits = _DIGIT.search(word) is not None
     mixed = word != word.lower() and word != word.upper()
     if "-" in word or "_" in word:
-        return length >= 20 and digits and mixed
+        return (length >= 20 and digits and mixed) or looks_random(word)
     if _HEX.fullmatch(word):
         return length >= 16 and digits
     if digits:
@@ -63,9 +65,13 @@ def spans(text: str) -> tuple[Span, ...]:
     found: dict[Span, None] = {}
     for run in _RUN.finditer(text):
         words: dict[Span, None] = {}
+        # The parts of a JWT are not made of values, though - and _ divide them by chance.
+        is_jwt = run[0].startswith("eyJ") and run[0].count(".") == 2
         for word in _WORD.finditer(text, *run.span()):
             if is_distinctive(word[0]):
                 words[word.span()] = None
+            if is_jwt:
+                continue
             for piece in _PIECE.finditer(text, *word.span()):
                 if is_distinctive(piece[0]):
                     words[piece.span()] = None

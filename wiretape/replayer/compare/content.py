@@ -35,6 +35,9 @@ _TEXTUAL = ("text/", "application/javascript", "application/ecmascript", "applic
 _LINES = frozenset(["application/x-ndjson", "application/ndjson", "application/jsonl",
                     "application/json-lines", "application/jsonlines"])  # fmt: skip
 
+# What a coded content begins with, where that tells.
+_CODED = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+
 Message = HttpRequest | HttpResponse
 
 
@@ -78,6 +81,16 @@ def plain(message: Sent | Message) -> bytes:
     return decode_content(data, message.codings, MAX_DECODED_BYTES) if message.codings else data
 
 
+def unsaid_coding(recorded: Sent, live: Sent) -> str:
+    """The content coding that a live content has and does not name; "" where there is none."""
+    for start, coding in _CODED.items():
+        if not live.codings and live.content.data.startswith(start):
+            # A file of that kind begins so by itself, recorded too.
+            itself = not recorded.codings and recorded.content.data.startswith(start)
+            return "" if itself else coding
+    return ""
+
+
 def canonical_content(message: Sent | Message) -> bytes:
     """The same bytes for contents that mean the same, as far as that is quickly told."""
     message = message if isinstance(message, Sent) else sent_by(message)
@@ -119,7 +132,13 @@ def compare_contents(recorded: Sent, live: Sent, view: View) -> list[Difference]
         return [
             Difference("content", "content", None, None, f"the content coding is broken: {error}")
         ]
-    if expected == actual or view.ignores("content", "content"):
+    if expected == actual:
+        return []
+    name = "content-encoding"
+    if (unsaid := unsaid_coding(recorded, live)) and not view.ignores("field", name):
+        reason = f"the content is in {unsaid}, and no Content-Encoding says so"
+        return [view.difference("field", name, name, recorded.codings or None, None, reason)]
+    if view.ignores("content", "content"):
         return []
     return compare_data(recorded.type, expected, actual, view, live.type)
 

@@ -10,11 +10,11 @@ content is compared without coding all the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from wiretape.exchange.content import field_value
 from wiretape.exchange.v1.exchange_pb2 import HttpExchange, HttpRequest, HttpResponse
-from wiretape.replayer.compare.content import compare_contents, sent
+from wiretape.replayer.compare.content import compare_contents, sent, unsaid_coding
 from wiretape.replayer.compare.difference import Difference
 from wiretape.replayer.compare.field_values import elements, parameters
 from wiretape.replayer.compare.fields import HOP_BY_HOP, Groups, compare_groups, grouped
@@ -23,6 +23,7 @@ from wiretape.replayer.values.judgement import Judgement
 
 _CONTINUE = 100
 _CODING = "content-encoding"
+_LENGTH = "content-length"
 
 
 def compare_responses(
@@ -47,6 +48,8 @@ def compare_responses(
     ):
         _leave_out_negotiation(groups)
         _leave_out_negotiation(others)
+    elif unsaid_coding(*contents):
+        groups.pop(_CODING, None)  # the content's difference names it
     found += compare_groups(groups, others, view)
     if recorded.request.method == "HEAD" or expected.status == 304:
         found += _compare_unsent_length(expected, live, view)
@@ -116,13 +119,17 @@ def _compare_unsent_length(
     A side that would send chunks has no length to tell, and a server may leave the field out. Of a
     coded content the length says how well it was compressed.
     """
-    name = "content-length"
-    if any(field_value(side.fields, b"content-encoding") for side in (expected, actual)):
+    if any(field_value(side.fields, _CODING.encode()) for side in (expected, actual)):
         return []
     before, now = (
-        field_value(side.fields, b"content-length").decode("latin-1") for side in (expected, actual)
+        field_value(side.fields, _LENGTH.encode()).decode("latin-1") for side in (expected, actual)
     )
-    if not before or not now or view.same_text(before, now, "field", name):
+    if not before or not now or view.same_text(before, now, "field", _LENGTH):
         return []
     reason = "the length of the content differs"
-    return [view.difference("field", name, name, before, now, reason)]
+    return [view.difference("field", _LENGTH, _LENGTH, before, now, reason)]
+
+
+def unsent_length(found: Iterable[Difference]) -> Difference | None:
+    """The difference between lengths that are told and not sent."""
+    return next((each for each in found if each.kind == "field" and each.place == _LENGTH), None)

@@ -6,15 +6,27 @@ family, and in the order of the recorded numbers unless exchanges overlapped.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from wiretape.replayer.values.evidence import Family, First
+from wiretape.replayer.values.evidence import Evidence, Family, First
 from wiretape.replayer.values.firsts import Origin
+from wiretape.replayer.values.names import (
+    collections_of,
+    entities_of,
+    is_identifier,
+    is_position,
+    singular,
+)
 
 # How many neighbours are asked for one that came strictly before.
 _NEIGHBOURS = 16
+# A word, and up to three marks between it and the number that it names.
+_WORD_BEFORE = re.compile(r"([A-Za-z](?:[A-Za-z_-]*[A-Za-z])?)[^A-Za-z0-9]{0,3}$")
+# The parameter of a link that the number is the value of.
+_PARAMETER = re.compile(r"[?&]([\w-]+)=$")
 
 
 class Ruling(NamedTuple):
@@ -23,6 +35,36 @@ class Ruling(NamedTuple):
     same: bool
     why: str
     family: Family | None = None
+
+
+def families_at(
+    evidence: Evidence, endpoint: str, name: str, before: str, number: int
+) -> list[Family]:
+    """The families that a number may be of: by the name of its place, or by the word `before` it.
+
+    `name` is "" where the number does not stand alone.
+    """
+    parameter = _PARAMETER.search(before)
+    decoded = "#" in name and is_position(name)
+    if decoded or (parameter is not None and is_position(parameter[1])):
+        return _listed(evidence, endpoint, number)
+    families: list[Family] = []
+    if name:
+        numbered = not is_identifier(name)
+        families += evidence.families_of(entities_of(endpoint, name), numbered)
+    if word := _WORD_BEFORE.search(before):
+        named = (singular(word[1]),) if before[-1] == "/" else entities_of(endpoint, word[1])
+        families += evidence.families_of(named, True)
+    return families
+
+
+def _listed(evidence: Evidence, endpoint: str, number: int) -> list[Family]:
+    """The family of what an endpoint lists; else the only one that has the number."""
+    listed = evidence.families_of(collections_of(endpoint), True)
+    if (first := next((each for each in listed if number in each.values), None)) is not None:
+        return [first]
+    holders = {id(each): each for each in evidence.families.values() if number in each.values}
+    return list(holders.values()) if len(holders) == 1 else []
 
 
 class Counters:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Self
 from wiretape.exchange.content import ContentError, decode_content, field_value
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest, HttpResponse
 from wiretape.replayer.values.firsts import Firsts, Origin
+from wiretape.replayer.values.lengths import tells_length
 from wiretape.replayer.values.names import (
     collections_of,
     entities_of,
@@ -102,6 +103,8 @@ class Evidence:
 
     def __init__(self) -> None:
         self.tokens = Firsts()
+        # Targets of which a response tells how long a content is without sending it.
+        self.told: set[bytes] = set()
         self.families: dict[str, Family] = {}
         self._numbered: dict[str, list[str]] = {}
 
@@ -133,6 +136,8 @@ class Evidence:
             self._read_call(call, at_ns)
         made = First(at_ns, Origin.RESPONSE, ended_ns)
         self._read_message(http.response, endpoint, "response", made)
+        if tells_length(http.request, http.response):
+            self.told.add(http.request.target)
         # Calls come in order, so the rest is what came later.
         for call in calls[len(before) :]:
             self._read_call(call, at_ns)

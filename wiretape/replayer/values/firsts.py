@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
+from wiretape.replayer.values.tokens import kind_of
+
 # So many are kept in a dict, about 100 bytes each, before they join the others at 16 bytes.
 _RECENT = 1 << 18
+_MOST_KINDS = 10_000
 _AGAIN = 1 << 2
 _ORIGIN = _AGAIN - 1
 
@@ -38,6 +41,8 @@ class Firsts:
     """First appearances by token. Of two tokens with one hash of 64 bits the first counts."""
 
     def __init__(self) -> None:
+        # How many tokens begin with what may be their kind.
+        self.kinds: dict[str, int] = {}
         self._recent: dict[int, int] = {}
         self._hashes = array("q")
         self._packed = array("q")
@@ -55,8 +60,14 @@ class Firsts:
             number = hash(token)
             known = recent.get(number)
             recent[number] = packed if known is None else known | _AGAIN
+            if known is None and (kind := kind_of(token)):
+                self._count(kind)
         if len(recent) >= _RECENT:
             self._compact()
+
+    def _count(self, kind: str) -> None:
+        if kind in self.kinds or len(self.kinds) < _MOST_KINDS:
+            self.kinds[kind] = self.kinds.get(kind, 0) + 1
 
     def get(self, token: str) -> Appearance | None:
         packed = self._find(hash(token))

@@ -10,11 +10,10 @@ from urllib.parse import unquote
 
 from wiretape.replayer.values import derived, durations
 from wiretape.replayer.values.composite import Composite, same_signature, take_apart
-from wiretape.replayer.values.counters import Counters
-from wiretape.replayer.values.evidence import Family
+from wiretape.replayer.values.counters import Counters, families_at
 from wiretape.replayer.values.firsts import Origin
 from wiretape.replayer.values.instants import SECOND_NS, Instant, Span, read_instant, spell
-from wiretape.replayer.values.names import entities_of, is_digest, is_identifier, singular
+from wiretape.replayer.values.names import is_digest
 from wiretape.replayer.values.place import NOWHERE, Place
 from wiretape.replayer.values.renaming import Correlation
 from wiretape.replayer.values.tokens import (
@@ -25,6 +24,7 @@ from wiretape.replayer.values.tokens import (
     is_random_base64,
     is_uuid,
     looks_random,
+    same_kind,
     same_kind_of_uuid,
     tokens_in,
 )
@@ -38,8 +38,6 @@ _RELATIVE = Decimal("1e-9")
 _LEAST_DIGITS = 15
 # From here on a writer that drops zeros does so too often for the number of digits to tell.
 _FINE_DIGITS = 7
-# A word, and up to three marks between it and the number that it names.
-_WORD_BEFORE = re.compile(r"([A-Za-z](?:[A-Za-z_-]*[A-Za-z])?)[^A-Za-z0-9]{0,3}$")
 # A number with nothing beside it but a prefix of its own, as in INV-2024-0017.
 _ALONE = re.compile(r"(?:[A-Za-z]{1,16}[-_]?)?[0-9]+(?:-[0-9]+)*")
 _MOST_DIGITS = 20
@@ -223,7 +221,8 @@ class Judgement:
         if (composite := take_apart(recorded)) is not None:
             return self._same_composite(composite, recorded, live)
         if looks_random(recorded):
-            if not fits(recorded, live):
+            kinds = self._known.evidence.tokens.kinds
+            if not fits(recorded, live) or not same_kind(recorded, live, kinds):
                 return self._refuse("not a random value of the same shape")
             return self._rename(recorded, live)
         pieces, others = PIECES.split(recorded), PIECES.split(live)
@@ -274,15 +273,10 @@ class Judgement:
             return self._refuse("another number")
         if "0" in (recorded[0], live[0]) and len(recorded) != len(live):
             return self._refuse("written with another number of digits")
-        evidence, endpoint = self._known.evidence, self.place.endpoint
-        families: list[Family] = []
-        if alone and self._name:
-            numbered = not is_identifier(self._name)
-            families += evidence.families_of(entities_of(endpoint, self._name), numbered)
-        if word := _WORD_BEFORE.search(before):
-            named = (singular(word[1]),) if before[-1] == "/" else entities_of(endpoint, word[1])
-            families += evidence.families_of(named, True)
         number, other = int(recorded), int(live)
+        families = families_at(
+            self._known.evidence, self.place.endpoint, self._name if alone else "", before, number
+        )
         since_ns, ordered = self._known.since_ns, not self._known.concurrent
         ruling = self._counters.judge(families, number, other, since_ns, ordered)
         if (family := ruling.family) is not None:

@@ -40,6 +40,10 @@ _WRAPPERS = frozenset(
         "object", "payload", "record", "resource", "response", "result", "value",
     ]
 )  # fmt: skip
+# Where a page begins or ends, said by what it comes after or before.
+_POSITIONS = frozenset(
+    ["after", "before", "cursor", "last", "marker", "next", "prev", "previous", "since", "until"]
+)
 _TAKEN = frozenset(["took", "elapsed", "runtime", "duration", "dur", "latency", "timing"])
 _TIMED = frozenset(
     ["exec", "execution", "process", "processing", "query", "render", "request", "response", "run"]
@@ -100,7 +104,9 @@ def entities_of(endpoint: str, name: str) -> tuple[str, ...]:
     suffix = f"#{last}" if last in _NUMBERS else ""
     if named := [word for word in words[:-1] if word not in _MODIFIERS]:
         return (singular(named[-1]) + suffix,)
-    return tuple(entity + suffix for entity in _around(name[: match.start()], endpoint))
+    # What is decoded stands by itself, whatever holds it.
+    path = name[: match.start() + 1].rpartition("#")[2]
+    return tuple(entity + suffix for entity in _around(path, endpoint))
 
 
 @lru_cache(16384)
@@ -111,6 +117,15 @@ def is_identifier(name: str) -> bool:
     if not words or words[-1] in _IDENTIFIERS:
         return bool(words)
     return words[-1] in _NUMBERS and _QUANTITIES.isdisjoint(words)
+
+
+@lru_cache(4096)
+def is_position(name: str) -> bool:
+    """Whether the name says where in a list a page begins; decoded values may have no name."""
+    words = words_of(member_of(name))
+    return name.endswith("#[*]") or (
+        bool(words) and words[-1] in _POSITIONS and _QUANTITIES.isdisjoint(words)
+    )
 
 
 def _around(path: str, endpoint: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from wiretape.replayer.values.counters import Counters
 from wiretape.replayer.values.evidence import Evidence
 from wiretape.replayer.values.instants import Timeline
+from wiretape.replayer.values.lengths import Lengths
 from wiretape.replayer.values.tokens import replaced, with_wholes
 
 
@@ -34,6 +35,7 @@ class Correlation:
         self.taken: dict[int, int] = {}
         self.timeline = Timeline()
         self.counters = Counters()
+        self.lengths = Lengths()
         # Entity tags and digests that stood for each recorded one.
         self.derived: dict[str, set[str]] = {}
         # The most digits of a second that a name has shown, recorded and live.
