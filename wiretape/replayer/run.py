@@ -10,6 +10,7 @@ from functools import partial
 from time import monotonic_ns, time_ns
 from typing import Any
 
+from wiretape.exchange.v1.exchange_pb2 import ROLE_INBOUND, ROLE_OUTBOUND
 from wiretape.replayer.carried import plan as plan_carried
 from wiretape.replayer.caused import START_UP, InFlight
 from wiretape.replayer.compare import unused_rules
@@ -25,7 +26,7 @@ from wiretape.replayer.io.listener import Listeners
 from wiretape.replayer.io.readiness import still_there, until_ready
 from wiretape.replayer.io.real_upstream import RealUpstream
 from wiretape.replayer.latency import latencies
-from wiretape.replayer.mocks import Answers, Calls, Mocks, call_text
+from wiretape.replayer.mocks import Answers, Calls, Mocks, call_text, upstream_names
 from wiretape.replayer.placeholders import addresses, expander, mocks_named
 from wiretape.replayer.recorded import Traffic, open_recording
 from wiretape.replayer.rules import Rules
@@ -63,7 +64,7 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
             raise
         # What the command line names may lie in the part that is gone.
         raise UnfitRecordingError(f"{recording.truncated}; {error}") from error
-    run.verdict.truncated = recording.truncated
+    run.verdict.truncated = recording.truncated or run.holes()
     run.verdict.unrelated = traffic.unrelated
     run.verdict.started_at_ns = time_ns()
     began_ns = monotonic_ns()
@@ -137,10 +138,25 @@ class _Run:
             self._still_there,
         )
         self.verdict.calls_recorded = len(calls.all)
-        self.verdict.unfit_calls = [
-            UnfitCall(call.exchange.id, call.names[0], call_text(call.request), fault)
-            for call, fault in self._mocks.unfit(driven)
-        ]
+        self._driven = driven
+
+    def holes(self) -> str | None:
+        """What may be missing from the recording as a whole, in one line."""
+        lost: Counter[str] = Counter()
+        for hole in self._traffic.holes:
+            where = "a connection of which nothing else was seen"
+            if hole.role == ROLE_INBOUND:
+                if self._config.only:
+                    continue  # what was not chosen need not be there
+                where = "a connection to the service"
+            elif hole.role == ROLE_OUTBOUND and hole.known is not None:
+                names = upstream_names(hole.known)
+                if not self._config.mock or not set(self._config.allow).isdisjoint(names):
+                    continue
+                where = f"a connection to {names[0]}"
+            lost[where] += hole.length
+        told = [f"{where} lacks {n} bytes between messages" for where, n in sorted(lost.items())]
+        return f"{'; '.join(told)}: exchanges may be missing" if told else None
 
     def _follows(self, touched: Sequence[Touch], later: int, earlier: int) -> bool:
         return touched[later].must_follow(earlier, touched[earlier]) or self._mocks.clash(
@@ -188,6 +204,10 @@ class _Run:
     def conclude(self) -> None:
         """What is told when all is done."""
         verdict, mocks = self.verdict, self._mocks
+        verdict.unfit_calls = [
+            UnfitCall(call.exchange.id, call.names[0], call_text(call.request), fault)
+            for call, fault in mocks.unfit(self._driven)
+        ]
         done = [r.position for r in verdict.results if r.state in (State.SAME, State.DIFFERS)]
         verdict.upstream = mocks.findings(done)
         verdict.calls_answered = mocks.answered

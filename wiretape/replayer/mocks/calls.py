@@ -15,7 +15,7 @@ from wiretape.replayer.compare.fields import HOP_BY_HOP, grouped
 from wiretape.replayer.compare.request import exact_key, origin_form
 from wiretape.replayer.mocks.names import upstream_names
 from wiretape.replayer.rules import NO_RULES, Rules
-from wiretape.replayer.sessions import call_fault, server_of, unseen_end
+from wiretape.replayer.sessions import began_ns, call_fault, server_of, unseen_end
 from wiretape.replayer.values import endpoint_of, shape
 
 # What differs between two answers that are one and the same: when and for whom they were written.
@@ -201,7 +201,7 @@ class _Summary:
         self.server, self.tls = server_of(exchange), request.scheme == "https"
         self.method, self.target = request.method, _target(request)
         self.begin = Begin(
-            request.first_byte_at_ns, exchange.cause_id, marks(request), is_safe(self.method), alone
+            began_ns(exchange), exchange.cause_id, marks(request), is_safe(self.method), alone
         )
 
 

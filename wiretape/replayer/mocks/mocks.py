@@ -343,13 +343,17 @@ class Mocks:
         return [miss for miss in self._misses if miss.passed_on]
 
     def unfit(self, places: Iterable[int]) -> list[tuple[Call, str]]:
-        """Calls of `places` that the recording holds too little of, with the reason."""
+        """Calls that the recording holds too little of, with the reason: those that belong to some
+        of `places`, or may do so, and those that the build has asked for."""
         wanted = set(places)
-        return [
-            (call, call.fault)
-            for call in self._calls.all
-            if call.fault is not None and not wanted.isdisjoint(call.caused.by)
-        ]
+        asked = {(miss.name, *shape_of(miss.request)) for miss in self._misses if miss.request}
+
+        def counts(call: Call) -> bool:
+            looks = ((name, *shape_of(call.request)) for name in call.names)
+            return not (wanted.isdisjoint(_may_be_of(call)) and asked.isdisjoint(looks))
+
+        torn = ((call, call.fault) for call in self._calls.all if call.fault is not None)
+        return [(call, fault) for call, fault in torn if counts(call)]
 
     def waiting(self, place: int) -> list[Call]:
         """Calls that belong to the exchange at `place` alone, and may still come."""
@@ -463,6 +467,14 @@ def _made(call: Call, place: int, live_ns: int = 0, at_ns: int = 0) -> Made:
     recorded_ns = max(0, ended_ns - begun_ns)
     name, text = call.names[0], call_text(http.request)
     return Made(call.exchange.id, name, text, place, state, begun_ns, recorded_ns, at_ns, live_ns)
+
+
+def _may_be_of(call: Call) -> Iterable[int]:
+    """The positions of exchanges that may have made it; polling is of none. Of a response alone
+    nothing tells what asked for it, but that it was before."""
+    if call.caused.by or call.exchange.http.HasField("request"):
+        return call.caused.by
+    return range(call.caused.after + 1)
 
 
 def _translated(request: HttpRequest, correlation: Correlation) -> HttpRequest:
