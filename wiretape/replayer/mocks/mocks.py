@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest
 from wiretape.replayer.accepted import AcceptedValues, acceptances
@@ -35,6 +36,8 @@ from wiretape.replayer.values import Correlation, Judgement, Place, Span
 # How many recorded calls are compared in full to find the nearest one.
 _NEAREST_OF = 200
 _MAX_KEYS, _MAX_KEYED_BYTES = 2048, 4096
+# To how many calls that came already one that comes again is compared.
+_MOST_REPEATED = 20
 # How many calls of other exchanges are looked at for that.
 _MOST_LOOKED_AT = 2000
 
@@ -207,9 +210,11 @@ class Mocks:
         return found
 
     def _outside(self, asked: _Asked) -> Iterator[Call]:
-        for call in self._calls.outside(asked.name, asked.request):
-            if not call.used:
-                yield call
+        """They may come any number of times, so the last of those that came may come again."""
+        calls = self._calls.outside(asked.name, asked.request)
+        yield from (call for call in calls if not call.used)
+        came = (call for call in reversed(calls) if call.used)
+        yield from islice(came, _MOST_REPEATED)
 
     def _renamed(self, calls: Iterable[Call], asked: _Asked) -> Call | str:
         """The one that is equal under a renaming that breaks no pair known before."""
@@ -221,8 +226,8 @@ class Mocks:
             judgement = self._judge(call, asked.at_ns)
             if not compare_requests(call.request, asked.request, judgement):
                 found.append((call, judgement))
-                if asked.cause is not None:
-                    break  # in the order of one exchange, the first is meant
+                if asked.cause is not None or call.used or call.caused.timed:
+                    break  # in the order of one exchange, or of a timer, the first is meant
         if not found:
             return ""
         if not same_answer([call for call, _ in found]):
