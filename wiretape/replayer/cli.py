@@ -231,7 +231,7 @@ def run(
             mock_time_shifts=parse_choice(mock_time, "--mock-time", "recorded", "shift"),
             pass_on=parse_choice(on_miss, "--on-miss", "fail", "passthrough"),
             intercept=parse_intercept(intercept),
-            allow=tuple(name for text in allow or () for name in parse_allow(text)),
+            allow=_allowed(allow),
             fail_if=tuple(map(parse_fail_if, fail_if or ())),
             rules=rules,
             junit=_writable(junit, "--junit"),
@@ -348,6 +348,13 @@ def learn(
     ] = None,
     ready_timeout: Annotated[str, typer.Option(metavar="TIME", help="As for replay run.")] = "30s",
     timeout: Annotated[str, typer.Option(metavar="TIME", help="As for replay run.")] = "30s",
+    intercept: Annotated[
+        str,
+        typer.Option(metavar="auto|netns|cgroup|proxy|none", help="As for replay run."),
+    ] = "auto",
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="HOST[:PORT]", help="As for replay run.")
+    ] = None,
 ) -> None:
     """Run a known-good build several times, and make rules for what is volatile.
 
@@ -365,6 +372,8 @@ def learn(
             ready=ready,
             ready_timeout_ns=parse_duration_ns(ready_timeout, "--ready-timeout"),
             timeout_ns=parse_duration_ns(timeout, "--timeout"),
+            intercept=parse_intercept(intercept),
+            allow=_allowed(allow),
             command=words,
         )
         if runs < 2:
@@ -379,6 +388,10 @@ def learn(
         _complain("interrupted before anything was learned")
         code = 130
     raise typer.Exit(code)
+
+
+def _allowed(texts: list[str] | None) -> tuple[str, ...]:
+    return tuple(name for text in texts or () for name in parse_allow(text))
 
 
 def _replay(config: Config) -> int:
