@@ -245,6 +245,7 @@ def run(
         _complain(str(error))
         code = error.exit_code
     except KeyboardInterrupt:
+        _be_deaf()
         _complain("interrupted before anything was replayed")
         code = 130
     raise typer.Exit(code)
@@ -395,10 +396,24 @@ def _allowed(texts: list[str] | None) -> tuple[str, ...]:
 
 
 def _replay(config: Config) -> int:
-    from wiretape.replayer.run import replay as replay_recording
+    try:
+        from wiretape.replayer.run import replay as replay_recording
 
-    verdict = replay_recording(config, lambda line: print(line, file=sys.stderr, flush=True))
+        verdict = replay_recording(config, lambda line: print(line, file=sys.stderr, flush=True))
+        _be_deaf()
+    except KeyboardInterrupt:
+        _be_deaf()
+        from wiretape.replayer.verdict import Verdict
+
+        _complain("interrupted before anything was replayed")
+        verdict = Verdict(str(config.recording), config.target, interrupted=True)
     return _report(config, verdict)
+
+
+def _be_deaf() -> None:
+    """What is known is told to the end, whoever is impatient."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _writable(file: Path | None, option: str) -> Path | None:
@@ -478,6 +493,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
+    except KeyboardInterrupt:
+        _complain("interrupted before anything was begun")
+        return 130
     except Exception as error:  # the one place where what nobody foresaw becomes a line
         where = error.__traceback__
         while where is not None and where.tb_next is not None:

@@ -53,6 +53,23 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
     Raises UsageError and UnfitRecordingError before anything is started; all that goes wrong
     afterwards is in the verdict.
     """
+    run = _planned(config, tell)
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    run.verdict.started_at_ns = time_ns()
+    began_ns = monotonic_ns()
+    try:
+        if run.positions:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                runner.run(run.main())
+        run.verdict.duration_ns = monotonic_ns() - began_ns
+        run.conclude()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return run.verdict
+
+
+def _planned(config: Config, tell: Callable[[str], None]) -> _Run:
     addresses(config, expander(free_port(), {}))
     rules = load_rules(config.rules) if config.rules is not None else Rules()
     recording = open_recording(config.recording)
@@ -66,14 +83,7 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
         raise UnfitRecordingError(f"{recording.truncated}; {error}") from error
     run.verdict.truncated = recording.truncated or run.holes()
     run.verdict.unrelated = traffic.unrelated
-    run.verdict.started_at_ns = time_ns()
-    began_ns = monotonic_ns()
-    if run.positions:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(run.main())
-    run.verdict.duration_ns = monotonic_ns() - began_ns
-    run.conclude()
-    return run.verdict
+    return run
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -197,6 +207,12 @@ class _Run:
                 raise
         finally:
             self._listeners.close()
+            # What is known by now is told, whoever is impatient.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if problem is not None:
             place = self._in_flight.latest if self._in_flight.latest != START_UP else None
             self.verdict.failure = Failure(problem, place, self.verdict.output)
