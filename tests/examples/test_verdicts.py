@@ -32,13 +32,6 @@ NOT_YET: dict[str, str] = {
     ),
     "forms attribute-order": _COOKIE,
 }
-# The same where the verdict changes from one run to the next.
-_POLLING = "what is polled belongs to whichever exchange is in flight"
-_MARKED = "a random token of 16 characters is one only where it holds neither - nor _"
-NOW_AND_THEN: dict[str, str] = {
-    "forms as it is": _MARKED,
-    **{str(build): _POLLING for build in BUILDS if build.service == "polling"},
-}
 # As many runs at once: most of a run is waiting.
 AT_ONCE = 4
 
@@ -91,9 +84,8 @@ def judged(
 
 def marked(build: Build) -> object:
     name = str(build)
-    reason = NOT_YET.get(name) or NOW_AND_THEN.get(name)
-    marks = [pytest.mark.xfail(strict=name in NOT_YET, reason=reason)] if reason else []
-    return pytest.param(build, marks=marks, id=str(build).replace(" ", "-"))
+    marks = [pytest.mark.xfail(strict=True, reason=NOT_YET[name])] if name in NOT_YET else []
+    return pytest.param(build, marks=marks, id=name.replace(" ", "-"))
 
 
 @pytest.mark.parametrize("build", [marked(build) for build in BUILDS])
@@ -120,4 +112,4 @@ def test_every_change_of_the_shop_is_judged() -> None:
 
 
 def test_every_mark_is_of_a_build() -> None:
-    assert NOT_YET.keys() | NOW_AND_THEN.keys() <= {str(build) for build in BUILDS}
+    assert NOT_YET.keys() <= {str(build) for build in BUILDS}

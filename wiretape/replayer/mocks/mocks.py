@@ -20,6 +20,7 @@ from wiretape.replayer.accepted import AcceptedValues, acceptances
 from wiretape.replayer.caused import InFlight, is_safe
 from wiretape.replayer.compare import Difference, compare_requests
 from wiretape.replayer.mocks.answers import Answer, Answers, miss_answer
+from wiretape.replayer.mocks.beats import Beats
 from wiretape.replayer.mocks.calls import Call, Calls, key_of, kind_of, same_answer, shape_of
 from wiretape.replayer.mocks.findings import (
     Made,
@@ -71,6 +72,7 @@ class Mocks:
         """`inbound`: the exchanges of the service, in the order of their positions. `keeps_all`:
         every call is remembered for `timeline`."""
         self._calls = calls
+        self._beats = Beats(calls)
         self._inbound = inbound
         self._correlation = correlation
         self._in_flight = in_flight
@@ -224,7 +226,8 @@ class Mocks:
             if shape_of(call.request) != wanted:
                 continue
             judgement = self._judge(call, asked.at_ns)
-            if not compare_requests(call.request, asked.request, judgement):
+            differences = compare_requests(call.request, asked.request, judgement)
+            if self._beats.go_on(call, asked.request, differences):
                 found.append((call, judgement))
                 if asked.cause is not None or call.used or call.caused.timed:
                     break  # in the order of one exchange, or of a timer, the first is meant
@@ -235,6 +238,7 @@ class Mocks:
         call, judgement = found[0]
         judgement.commit()
         self.accepted.add(asked.place, acceptances(judgement))
+        self._beats.came(call, asked.request)
         call.used = True
         return call
 
