@@ -10,13 +10,6 @@ from threading import Lock
 import pytest
 from builds import BUILDS, NODE, SHOP, Build, Outcome, Recording, judge, record
 
-# Where the judge is not yet right, and why; a mark goes as soon as the judge is.
-NOT_YET: dict[str, str] = {}
-# The same where the verdict changes from one run to the next.
-_POLLING = "what is polled belongs to whichever exchange is in flight"
-NOW_AND_THEN: dict[str, str] = {
-    str(build): _POLLING for build in BUILDS if build.service == "polling"
-}
 # As many runs at once: most of a run is waiting.
 AT_ONCE = 4
 
@@ -67,14 +60,7 @@ def judged(
     judged.close()
 
 
-def marked(build: Build) -> object:
-    name = str(build)
-    reason = NOT_YET.get(name) or NOW_AND_THEN.get(name)
-    marks = [pytest.mark.xfail(strict=name in NOT_YET, reason=reason)] if reason else []
-    return pytest.param(build, marks=marks, id=str(build).replace(" ", "-"))
-
-
-@pytest.mark.parametrize("build", [marked(build) for build in BUILDS])
+@pytest.mark.parametrize("build", BUILDS, ids=str)
 def test_the_verdict_is_right(build: Build, judged: Judged) -> None:
     if build.service == "trips" and NODE == "node":
         pytest.skip("needs node")
@@ -95,7 +81,3 @@ def test_every_change_of_the_shop_is_judged() -> None:
     assert listed == {build.change for build in BUILDS if build.service == "shop"} - {""}
     assert sum(name.startswith("fault:") for name in listed) >= 20
     assert sum(name.startswith("variant:") for name in listed) >= 8
-
-
-def test_every_mark_is_of_a_build() -> None:
-    assert NOT_YET.keys() | NOW_AND_THEN.keys() <= {str(build) for build in BUILDS}

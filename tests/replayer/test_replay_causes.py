@@ -270,6 +270,34 @@ def test_upstream_calls_and_responses(
     check_every_place_is_told_once(verdict, causes)
 
 
+@pytest.mark.parametrize(
+    ("ended_ms", "causes"),
+    [
+        (9, ["missing: up:80 GET /price", "changed: up:80 POST /audit"]),
+        (11, ["changed: up:80 POST /audit"]),  # both were on their way at once
+    ],
+)
+def test_what_is_missing_before_a_changed_call_is_nearer_to_the_cause(
+    ended_ms: int, causes: list[str]
+) -> None:
+    verdict = differing(("GET /quote", [TOTAL]))
+    verdict.upstream = [
+        UpstreamFinding(
+            "changed", "up:80", "POST /audit", 0, "it differs", None, (TOTAL,),
+            recorded_ns=(10 * MS, 12 * MS),
+        ),
+        UpstreamFinding(
+            "missing", "up:80", "GET /price", 0, "it never came", recorded_ns=(5, ended_ms * MS)
+        ),
+    ]  # fmt: skip
+    found = causes_of(verdict)
+    assert [cause.title.removeprefix("upstream call ").rsplit(": ", 1)[0] for cause in found] == (
+        causes
+    )
+    assert found[0].consequences == (0,)
+    assert found[0].calls_following == ((1,) if len(causes) == 1 else ())
+
+
 def test_one_kind_of_upstream_call_at_many_exchanges_is_one_cause() -> None:
     verdict = made(*[("GET /a", State.SAME)] * 3)
     verdict.upstream = [

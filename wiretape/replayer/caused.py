@@ -47,13 +47,14 @@ class Caused(NamedTuple):
 
     `after` is the position of the exchange that began last before it, START_UP for none. `late_ns`
     is how long after its response a call began that was still its own; `traced` says that a field
-    proves it, live as well.
+    proves it, live as well. `timed`: a timer of the service made it, so no exchange did.
     """
 
     by: tuple[int, ...]
     after: int
     late_ns: int = 0
     traced: bool = False
+    timed: bool = False
 
 
 def marks(request: HttpRequest) -> dict[Mark, str]:

@@ -4,7 +4,8 @@ Folded into a cause, as its consequences, are:
 
 - exchanges whose request was to carry a value that a differing response did not give;
 - the response that differs where an upstream call of the same exchange could not be answered, and
-  the calls that did not come after that one;
+  the calls that did not come after that one, but for those whose answer the recording had before
+  it: what comes first is nearer to the cause;
 - the calls that did not come where the response says that the build failed before them.
 
 One cause are differences at one place of one endpoint, places of one endpoint that always differ
@@ -131,15 +132,25 @@ class _Grouping:
     def _upstream(self, dependants: set[int], roots: dict[int, Result]) -> list[int]:
         """Findings that are causes; the places in Verdict.upstream of those that follow."""
         findings = self._verdict.upstream
-        missed = {f.place for f in findings if f.place >= 0 and f.kind != "missing"}
+        since = _first_missed(findings)
         groups: dict[Hashable, list[int]] = {}
         folded: list[int] = []
-        for index, finding in enumerate(findings):
+
+        def comes_first(finding: UpstreamFinding) -> bool:
+            """Whether it was over before what was missed at its place began."""
+            return 0 < finding.recorded_ns[1] < since.get(finding.place, 0)
+
+        order = sorted(
+            range(len(findings)), key=lambda i: (findings[i].place, not comes_first(findings[i]))
+        )
+        for index in order:
+            finding = findings[index]
             place = finding.place
             is_root = place not in dependants and not (
                 finding.kind == "missing"
                 and not finding.unreachable
-                and (place in missed or (place in roots and _has_failed(roots[place])))
+                and not comes_first(finding)
+                and (place in since or (place in roots and _has_failed(roots[place])))
             )
             if is_root:
                 groups.setdefault(_upstream_signature(finding), []).append(index)
@@ -298,6 +309,17 @@ def _has_failed(result: Result) -> bool:
     if any(difference.kind == "response" for difference in result.differences):
         return True
     return (_live_status(result) or "0")[0] in "45"
+
+
+def _first_missed(findings: Iterable[UpstreamFinding]) -> dict[int, int]:
+    """By exchange, when the first call that came otherwise than recorded began in the recording;
+    0 where that is not known."""
+    since: dict[int, int] = {}
+    for finding in findings:
+        if finding.place >= 0 and finding.kind != "missing":
+            begun_ns = finding.recorded_ns[0]
+            since[finding.place] = min(since.get(finding.place, begun_ns), begun_ns)
+    return since
 
 
 def _upstream_title(finding: UpstreamFinding) -> str:

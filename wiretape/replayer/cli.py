@@ -231,7 +231,7 @@ def run(
             mock_time_shifts=parse_choice(mock_time, "--mock-time", "recorded", "shift"),
             pass_on=parse_choice(on_miss, "--on-miss", "fail", "passthrough"),
             intercept=parse_intercept(intercept),
-            allow=tuple(name for text in allow or () for name in parse_allow(text)),
+            allow=_allowed(allow),
             fail_if=tuple(map(parse_fail_if, fail_if or ())),
             rules=rules,
             junit=_writable(junit, "--junit"),
@@ -245,6 +245,7 @@ def run(
         _complain(str(error))
         code = error.exit_code
     except KeyboardInterrupt:
+        _be_deaf()
         _complain("interrupted before anything was replayed")
         code = 130
     raise typer.Exit(code)
@@ -348,6 +349,13 @@ def learn(
     ] = None,
     ready_timeout: Annotated[str, typer.Option(metavar="TIME", help="As for replay run.")] = "30s",
     timeout: Annotated[str, typer.Option(metavar="TIME", help="As for replay run.")] = "30s",
+    intercept: Annotated[
+        str,
+        typer.Option(metavar="auto|netns|cgroup|proxy|none", help="As for replay run."),
+    ] = "auto",
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="HOST[:PORT]", help="As for replay run.")
+    ] = None,
 ) -> None:
     """Run a known-good build several times, and make rules for what is volatile.
 
@@ -365,6 +373,8 @@ def learn(
             ready=ready,
             ready_timeout_ns=parse_duration_ns(ready_timeout, "--ready-timeout"),
             timeout_ns=parse_duration_ns(timeout, "--timeout"),
+            intercept=parse_intercept(intercept),
+            allow=_allowed(allow),
             command=words,
         )
         if runs < 2:
@@ -381,11 +391,29 @@ def learn(
     raise typer.Exit(code)
 
 
-def _replay(config: Config) -> int:
-    from wiretape.replayer.run import replay as replay_recording
+def _allowed(texts: list[str] | None) -> tuple[str, ...]:
+    return tuple(name for text in texts or () for name in parse_allow(text))
 
-    verdict = replay_recording(config, lambda line: print(line, file=sys.stderr, flush=True))
+
+def _replay(config: Config) -> int:
+    try:
+        from wiretape.replayer.run import replay as replay_recording
+
+        verdict = replay_recording(config, lambda line: print(line, file=sys.stderr, flush=True))
+        _be_deaf()
+    except KeyboardInterrupt:
+        _be_deaf()
+        from wiretape.replayer.verdict import Verdict
+
+        _complain("interrupted before anything was replayed")
+        verdict = Verdict(str(config.recording), config.target, interrupted=True)
     return _report(config, verdict)
+
+
+def _be_deaf() -> None:
+    """What is known is told to the end, whoever is impatient."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _writable(file: Path | None, option: str) -> Path | None:
@@ -465,6 +493,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
+    except KeyboardInterrupt:
+        _complain("interrupted before anything was begun")
+        return 130
     except Exception as error:  # the one place where what nobody foresaw becomes a line
         where = error.__traceback__
         while where is not None and where.tb_next is not None:

@@ -15,22 +15,34 @@ from wiretape.exchange.records import EXCHANGES
 from wiretape.exchange.v1.exchange_pb2 import (
     ROLE_INBOUND,
     ROLE_OUTBOUND,
+    ROLE_UNSPECIFIED,
     ConnectionEnd,
     Exchange,
 )
 from wiretape.replayer.errors import UnfitRecordingError, UsageError
-from wiretape.replayer.sessions import Party, assign_roles, party_of
+from wiretape.replayer.sessions import Party, assign_roles, began_ns, party_of
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """The recorded exchanges by role, each in the order in which they began; how connections
-    ended, by id, where that is an answer of its own."""
+    ended, by id, where that is an answer of its own; where whole messages may be missing."""
 
     inbound: Sequence[Exchange]
     outbound: Sequence[Exchange]
     unrelated: int
     ends: Mapping[str, ConnectionEnd]
+    holes: Sequence[Hole] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Bytes of a connection that were sent between messages and never seen: no exchange shows what
+    they held. `known` is one that the connection did carry, None where all of it is gone."""
+
+    length: int
+    role: int
+    known: Exchange | None
 
 
 class Recorded:
@@ -46,16 +58,19 @@ class Recorded:
             exchange = Exchange.FromString(encoded)
             http = exchange.http
             self._shelf.put(location)
-            self._begins_ns.append(http.request.first_byte_at_ns)
+            self._begins_ns.append(began_ns(exchange))
             party = party_of(exchange)
             self._party_of.append(self._parties.setdefault(party, len(self._parties)))
             if not http.HasField("response") or not http.response.content.complete:
                 unanswered.add(exchange.connection.id)
         self.truncated = reader.truncated
-        self._ends = {
-            end.id: end for end in (reader.connection_ends() if unanswered else ())
-            if end.id in unanswered
-        }  # fmt: skip
+        self._ends: dict[str, ConnectionEnd] = {}
+        self._lost: dict[str, int] = {}
+        for end in reader.connection_ends():
+            if end.id in unanswered:
+                self._ends[end.id] = end
+            if lost := _lost(end):
+                self._lost[end.id] = lost
 
     def traffic(self, service: ServiceEndpoint | None) -> Traffic:
         """Sorted by role; UsageError where which endpoint is the service is not certain."""
@@ -66,7 +81,23 @@ class Recorded:
         }
         inbound, outbound = (ShelfView(self._shelf, self._in_order(n)) for n in by_role.values())
         unrelated = len(self._shelf) - len(inbound) - len(outbound)
-        return Traffic(inbound, outbound, unrelated, self._ends)
+        return Traffic(inbound, outbound, unrelated, self._ends, self._holes(roles))
+
+    def _holes(self, roles: Sequence[int]) -> list[Hole]:
+        """Of connections that are unrelated there are none; one that shows nothing may be any."""
+        if not self._lost:
+            return []
+        carried: dict[str, tuple[int, Exchange]] = {}
+        for exchange, party in zip(
+            map(self._shelf.get, range(len(self._shelf))), self._party_of, strict=True
+        ):
+            if exchange.connection.id in self._lost:
+                carried.setdefault(exchange.connection.id, (roles[party], exchange))
+        return [
+            Hole(length, *carried.get(name, (ROLE_UNSPECIFIED, None)))
+            for name, length in self._lost.items()
+            if name not in carried or carried[name][0] != ROLE_UNSPECIFIED
+        ]
 
     def _in_order(self, numbers: list[int]) -> list[int]:
         """By when the request began, then by id."""
@@ -78,6 +109,15 @@ class Recorded:
                 alike.sort(key=lambda number: self._shelf.get(number).id)
             ordered += alike
         return ordered
+
+
+def _lost(end: ConnectionEnd) -> int:
+    """How many bytes between messages are missing. What follows an upgrade is no message; of a
+    connection that carried none, only one without a single byte may have been to carry them."""
+    halves = (end.client, end.server)
+    if not any(half.message_bytes for half in halves) and any(h.undecoded_bytes for h in halves):
+        return 0
+    return sum(h.gap_bytes_outside_messages for h in halves if h.undecoded_reason != "upgraded")
 
 
 def open_recording(path: Path) -> Recorded:

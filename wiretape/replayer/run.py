@@ -10,6 +10,7 @@ from functools import partial
 from time import monotonic_ns, time_ns
 from typing import Any
 
+from wiretape.exchange.v1.exchange_pb2 import ROLE_INBOUND, ROLE_OUTBOUND
 from wiretape.replayer.carried import plan as plan_carried
 from wiretape.replayer.caused import START_UP, InFlight
 from wiretape.replayer.compare import unused_rules
@@ -25,7 +26,7 @@ from wiretape.replayer.io.listener import Listeners
 from wiretape.replayer.io.readiness import still_there, until_ready
 from wiretape.replayer.io.real_upstream import RealUpstream
 from wiretape.replayer.latency import latencies
-from wiretape.replayer.mocks import Answers, Calls, Mocks, call_text
+from wiretape.replayer.mocks import Answers, Calls, Mocks, call_text, upstream_names
 from wiretape.replayer.placeholders import addresses, expander, mocks_named
 from wiretape.replayer.recorded import Traffic, open_recording
 from wiretape.replayer.rules import Rules
@@ -52,6 +53,23 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
     Raises UsageError and UnfitRecordingError before anything is started; all that goes wrong
     afterwards is in the verdict.
     """
+    run = _planned(config, tell)
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    run.verdict.started_at_ns = time_ns()
+    began_ns = monotonic_ns()
+    try:
+        if run.positions:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                runner.run(run.main())
+        run.verdict.duration_ns = monotonic_ns() - began_ns
+        run.conclude()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return run.verdict
+
+
+def _planned(config: Config, tell: Callable[[str], None]) -> _Run:
     addresses(config, expander(free_port(), {}))
     rules = load_rules(config.rules) if config.rules is not None else Rules()
     recording = open_recording(config.recording)
@@ -63,16 +81,9 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
             raise
         # What the command line names may lie in the part that is gone.
         raise UnfitRecordingError(f"{recording.truncated}; {error}") from error
-    run.verdict.truncated = recording.truncated
+    run.verdict.truncated = recording.truncated or run.holes()
     run.verdict.unrelated = traffic.unrelated
-    run.verdict.started_at_ns = time_ns()
-    began_ns = monotonic_ns()
-    if run.positions:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(run.main())
-    run.verdict.duration_ns = monotonic_ns() - began_ns
-    run.conclude()
-    return run.verdict
+    return run
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -137,10 +148,25 @@ class _Run:
             self._still_there,
         )
         self.verdict.calls_recorded = len(calls.all)
-        self.verdict.unfit_calls = [
-            UnfitCall(call.exchange.id, call.names[0], call_text(call.request), fault)
-            for call, fault in self._mocks.unfit(driven)
-        ]
+        self._driven = driven
+
+    def holes(self) -> str | None:
+        """What may be missing from the recording as a whole, in one line."""
+        lost: Counter[str] = Counter()
+        for hole in self._traffic.holes:
+            where = "a connection of which nothing else was seen"
+            if hole.role == ROLE_INBOUND:
+                if self._config.only:
+                    continue  # what was not chosen need not be there
+                where = "a connection to the service"
+            elif hole.role == ROLE_OUTBOUND and hole.known is not None:
+                names = upstream_names(hole.known)
+                if not self._config.mock or not set(self._config.allow).isdisjoint(names):
+                    continue
+                where = f"a connection to {names[0]}"
+            lost[where] += hole.length
+        told = [f"{where} lacks {n} bytes between messages" for where, n in sorted(lost.items())]
+        return f"{'; '.join(told)}: exchanges may be missing" if told else None
 
     def _follows(self, touched: Sequence[Touch], later: int, earlier: int) -> bool:
         return touched[later].must_follow(earlier, touched[earlier]) or self._mocks.clash(
@@ -181,6 +207,12 @@ class _Run:
                 raise
         finally:
             self._listeners.close()
+            # What is known by now is told, whoever is impatient.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if problem is not None:
             place = self._in_flight.latest if self._in_flight.latest != START_UP else None
             self.verdict.failure = Failure(problem, place, self.verdict.output)
@@ -188,6 +220,10 @@ class _Run:
     def conclude(self) -> None:
         """What is told when all is done."""
         verdict, mocks = self.verdict, self._mocks
+        verdict.unfit_calls = [
+            UnfitCall(call.exchange.id, call.names[0], call_text(call.request), fault)
+            for call, fault in mocks.unfit(self._driven)
+        ]
         done = [r.position for r in verdict.results if r.state in (State.SAME, State.DIFFERS)]
         verdict.upstream = mocks.findings(done)
         verdict.calls_answered = mocks.answered

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wiretape.exchange.v1.exchange_pb2 import Exchange
 from wiretape.replayer.caused import Interval, marks
-from wiretape.replayer.sessions import inbound_fault
+from wiretape.replayer.sessions import began_ns, inbound_fault
 
 # How far ahead of what was judged requests are begun, times the concurrency.
 _LOOK_AHEAD = 16
@@ -46,7 +46,7 @@ def intervals(inbound: Iterable[Exchange]) -> Iterator[Interval]:
     for exchange in inbound:
         request, response = exchange.http.request, exchange.http.response
         ended_ns = response.last_byte_at_ns or request.last_byte_at_ns
-        yield Interval(exchange.id, request.first_byte_at_ns, ended_ns, tuple(marks(request)))
+        yield Interval(exchange.id, began_ns(exchange), ended_ns, tuple(marks(request)))
 
 
 @dataclass(frozen=True, slots=True)

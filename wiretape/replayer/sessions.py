@@ -41,6 +41,12 @@ def server_of(exchange: Exchange) -> Address:
     return exchange.connection.server.address, exchange.connection.server.port
 
 
+def began_ns(exchange: Exchange) -> int:
+    """When its request began; where that was never seen, it was before the response did."""
+    http = exchange.http
+    return http.request.first_byte_at_ns or http.response.first_byte_at_ns
+
+
 def spell(endpoint: Address) -> str:
     """`address:port`, an IPv6 address in brackets."""
     return endpoint_text(*endpoint)

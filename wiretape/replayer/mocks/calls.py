@@ -15,7 +15,8 @@ from wiretape.replayer.compare.fields import HOP_BY_HOP, grouped
 from wiretape.replayer.compare.request import exact_key, origin_form
 from wiretape.replayer.mocks.names import upstream_names
 from wiretape.replayer.rules import NO_RULES, Rules
-from wiretape.replayer.sessions import call_fault, server_of, unseen_end
+from wiretape.replayer.sessions import began_ns, call_fault, server_of, unseen_end
+from wiretape.replayer.timers import Beat, timed
 from wiretape.replayer.values import endpoint_of, shape
 
 # What differs between two answers that are one and the same: when and for whom they were written.
@@ -99,15 +100,18 @@ class Calls:
         self._of: dict[int, list[Call]] = {}
         self._late: dict[str, deque[Call]] = {}
         self._free: dict[tuple[str, str, bytes], list[Call]] = {}
+        self._outside: dict[Shape, list[Call]] = {}
         self._named: dict[str, list[Call]] = {}
         self._constant: dict[tuple[str, bytes], bool] = {}
         begins = list(_begins(exchanges))
         last = {call.connection: place for place, call in enumerate(begins)}
         known_names: dict[tuple[str, ...], tuple[str, ...]] = {}
         """Kept once, however many calls bear them."""
-        for number, (call, caused) in enumerate(
-            zip(begins, recorded_causes(steps, [call.begin for call in begins]), strict=True)
-        ):
+        causes = recorded_causes(steps, [call.begin for call in begins])
+        timers = _timed(begins, causes, steps)
+        for number, (call, caused) in enumerate(zip(begins, causes, strict=True)):
+            if number in timers:
+                caused = Caused((), caused.after, timed=True)
             fault, end = call.fault, None
             if fault is None and call.torn:
                 end = ends.get(call.connection)
@@ -135,6 +139,8 @@ class Calls:
                 self._late.setdefault(name, deque()).append(call)
             if summary.begin.safe or not call.caused.by:
                 self._free.setdefault((name, summary.method, summary.target), []).append(call)
+            if not call.caused.by:
+                self._outside.setdefault((name, *summary.shape), []).append(call)
 
     @property
     def names(self) -> list[str]:
@@ -167,14 +173,9 @@ class Calls:
         filed = self._free.get((name, request.method, _target(request)), ())
         return [call for call in filed if call.key == key]
 
-    def outside(self, name: str, request: HttpRequest) -> Iterator[Call]:
+    def outside(self, name: str, request: HttpRequest) -> Sequence[Call]:
         """Calls of no cause that may be equal under a renaming."""
-        wanted = shape_of(request)
-        for (named, method, _), calls in self._free.items():
-            if named == name and method == request.method:
-                for call in calls:
-                    if not call.caused.by and shape_of(call.request) == wanted:
-                        yield call
+        return self._outside.get((name, *shape_of(request)), ())
 
     def is_constant(self, calls: Sequence[Call]) -> bool:
         """Whether these equal calls have one answer."""
@@ -189,7 +190,8 @@ class _Summary:
     """What filing a call needs of its exchange."""
 
     __slots__ = (
-        "begin", "connection", "fault", "method", "names", "server", "target", "tls", "torn",
+        "begin", "connection", "fault", "kind", "method", "names", "proven", "server", "shape",
+        "target", "tls", "torn",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, alone: bool) -> None:
@@ -200,8 +202,12 @@ class _Summary:
         self.names = upstream_names(exchange)
         self.server, self.tls = server_of(exchange), request.scheme == "https"
         self.method, self.target = request.method, _target(request)
+        # That nothing else was in flight says little of what a timer makes.
+        self.proven = bool(exchange.cause_id) and exchange.cause_evidence != "time"
+        self.shape = shape_of(request)
+        self.kind = hash((self.names[0], _kind_of_target(request)))
         self.begin = Begin(
-            request.first_byte_at_ns, exchange.cause_id, marks(request), is_safe(self.method), alone
+            began_ns(exchange), exchange.cause_id, marks(request), is_safe(self.method), alone
         )
 
 
@@ -210,6 +216,22 @@ def _begins(exchanges: Sequence[Exchange]) -> Iterator[_Summary]:
     alike = Counter(_written(exchange.http.request) for exchange in exchanges)
     for exchange in exchanges:
         yield _Summary(exchange, alike[_written(exchange.http.request)] == 1)
+
+
+def _timed(
+    calls: Sequence[_Summary], causes: Sequence[Caused], steps: Sequence[Interval]
+) -> set[int]:
+    """The numbers of those that a timer made."""
+    beats = (
+        Beat(call.kind, call.begin.at_ns, call.proven or caused.traced)
+        for call, caused in zip(calls, causes, strict=True)
+    )
+    return timed(beats, [(step.begin_ns, step.end_ns) for step in steps])
+
+
+def _kind_of_target(request: HttpRequest) -> tuple[object, ...]:
+    path, query = origin_form(request.target)
+    return request.method, shape(path), *sorted(map(shape, query))
 
 
 def _written(request: HttpRequest) -> int:

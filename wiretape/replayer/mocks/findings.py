@@ -18,7 +18,8 @@ class UpstreamFinding:
 
     `kind` is missing (recorded, never made), extra (made, not recorded) or changed (both, and they
     differ). `place` is the position of the exchange in flight, -1 before the first. `unreachable`:
-    the build was never told where this upstream is mocked.
+    the build was never told where this upstream is mocked. `recorded_ns`: when the recorded call
+    began and ended, as ns since the epoch; zeros for an extra one.
     """
 
     kind: str
@@ -29,6 +30,7 @@ class UpstreamFinding:
     nearest: str | None = None
     differences: tuple[Difference, ...] = ()
     unreachable: bool = False
+    recorded_ns: tuple[int, int] = (0, 0)
 
 
 class Moved(NamedTuple):
@@ -86,7 +88,7 @@ def changed(miss: Miss, call: Call, differences: list[Difference]) -> UpstreamFi
     reason = "the call differs from the recorded one"
     return UpstreamFinding(
         "changed", call.names[0], call_text(call.request), miss.place, reason, None,
-        tuple(differences),
+        tuple(differences), recorded_ns=_recorded_ns(call),
     )  # fmt: skip
 
 
@@ -96,5 +98,11 @@ def missing(call: Call, unreachable: bool) -> UpstreamFinding:
         reason = f"the build was not told of {{mock:{call.names[0]}}} (--env)"
     return UpstreamFinding(
         "missing", call.names[0], call_text(call.request), call.place, reason,
-        unreachable=unreachable,
+        unreachable=unreachable, recorded_ns=_recorded_ns(call),
     )  # fmt: skip
+
+
+def _recorded_ns(call: Call) -> tuple[int, int]:
+    http = call.exchange.http
+    ended_ns = http.response.last_byte_at_ns or http.request.last_byte_at_ns
+    return http.request.first_byte_at_ns, ended_ns

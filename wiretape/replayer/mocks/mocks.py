@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest
 from wiretape.replayer.accepted import AcceptedValues, acceptances
 from wiretape.replayer.caused import InFlight, is_safe
 from wiretape.replayer.compare import Difference, compare_requests
 from wiretape.replayer.mocks.answers import Answer, Answers, miss_answer
+from wiretape.replayer.mocks.beats import Beats
 from wiretape.replayer.mocks.calls import Call, Calls, key_of, kind_of, same_answer, shape_of
 from wiretape.replayer.mocks.findings import (
     Made,
@@ -35,6 +37,8 @@ from wiretape.replayer.values import Correlation, Judgement, Place, Span
 # How many recorded calls are compared in full to find the nearest one.
 _NEAREST_OF = 200
 _MAX_KEYS, _MAX_KEYED_BYTES = 2048, 4096
+# To how many calls that came already one that comes again is compared.
+_MOST_REPEATED = 20
 # How many calls of other exchanges are looked at for that.
 _MOST_LOOKED_AT = 2000
 
@@ -68,6 +72,7 @@ class Mocks:
         """`inbound`: the exchanges of the service, in the order of their positions. `keeps_all`:
         every call is remembered for `timeline`."""
         self._calls = calls
+        self._beats = Beats(calls)
         self._inbound = inbound
         self._correlation = correlation
         self._in_flight = in_flight
@@ -207,9 +212,11 @@ class Mocks:
         return found
 
     def _outside(self, asked: _Asked) -> Iterator[Call]:
-        for call in self._calls.outside(asked.name, asked.request):
-            if not call.used:
-                yield call
+        """They may come any number of times, so the last of those that came may come again."""
+        calls = self._calls.outside(asked.name, asked.request)
+        yield from (call for call in calls if not call.used)
+        came = (call for call in reversed(calls) if call.used)
+        yield from islice(came, _MOST_REPEATED)
 
     def _renamed(self, calls: Iterable[Call], asked: _Asked) -> Call | str:
         """The one that is equal under a renaming that breaks no pair known before."""
@@ -219,10 +226,11 @@ class Mocks:
             if shape_of(call.request) != wanted:
                 continue
             judgement = self._judge(call, asked.at_ns)
-            if not compare_requests(call.request, asked.request, judgement):
+            differences = compare_requests(call.request, asked.request, judgement)
+            if self._beats.go_on(call, asked.request, differences):
                 found.append((call, judgement))
-                if asked.cause is not None:
-                    break  # in the order of one exchange, the first is meant
+                if asked.cause is not None or call.used or call.caused.timed:
+                    break  # in the order of one exchange, or of a timer, the first is meant
         if not found:
             return ""
         if not same_answer([call for call, _ in found]):
@@ -230,6 +238,7 @@ class Mocks:
         call, judgement = found[0]
         judgement.commit()
         self.accepted.add(asked.place, acceptances(judgement))
+        self._beats.came(call, asked.request)
         call.used = True
         return call
 
@@ -343,13 +352,17 @@ class Mocks:
         return [miss for miss in self._misses if miss.passed_on]
 
     def unfit(self, places: Iterable[int]) -> list[tuple[Call, str]]:
-        """Calls of `places` that the recording holds too little of, with the reason."""
+        """Calls that the recording holds too little of, with the reason: those that belong to some
+        of `places`, or may do so, and those that the build has asked for."""
         wanted = set(places)
-        return [
-            (call, call.fault)
-            for call in self._calls.all
-            if call.fault is not None and not wanted.isdisjoint(call.caused.by)
-        ]
+        asked = {(miss.name, *shape_of(miss.request)) for miss in self._misses if miss.request}
+
+        def counts(call: Call) -> bool:
+            looks = ((name, *shape_of(call.request)) for name in call.names)
+            return not (wanted.isdisjoint(_may_be_of(call)) and asked.isdisjoint(looks))
+
+        torn = ((call, call.fault) for call in self._calls.all if call.fault is not None)
+        return [(call, fault) for call, fault in torn if counts(call)]
 
     def waiting(self, place: int) -> list[Call]:
         """Calls that belong to the exchange at `place` alone, and may still come."""
@@ -463,6 +476,14 @@ def _made(call: Call, place: int, live_ns: int = 0, at_ns: int = 0) -> Made:
     recorded_ns = max(0, ended_ns - begun_ns)
     name, text = call.names[0], call_text(http.request)
     return Made(call.exchange.id, name, text, place, state, begun_ns, recorded_ns, at_ns, live_ns)
+
+
+def _may_be_of(call: Call) -> Iterable[int]:
+    """The positions of exchanges that may have made it; polling is of none. Of a response alone
+    nothing tells what asked for it, but that it was before."""
+    if call.caused.by or call.exchange.http.HasField("request"):
+        return call.caused.by
+    return range(call.caused.after + 1)
 
 
 def _translated(request: HttpRequest, correlation: Correlation) -> HttpRequest:
