@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from wiretape import __version__
+from wiretape.replayer import options
 from wiretape.replayer.config import (
     Config,
     MockConfig,
@@ -72,141 +73,30 @@ def replay(
     " --env PAYMENTS_URL=http://{mock:payments.internal:80} -- ./server --port {port}",
 )
 def run(
-    recording: Annotated[
-        Path, typer.Argument(metavar="REC", help="A recording: an .mcap file or a directory.")
-    ],
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="COMMAND",
-            help="After --: starts the build; {port} and {mock:host:port} expand. Without it, the"
-            " target is running already and its upstream calls are not looked at.",
-        ),
-    ] = None,
-    target: Annotated[
-        str,
-        typer.Option(metavar="URL", help="Where the build answers; {port} is a free port."),
-    ] = "",
-    service: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[HOST]:PORT", help="Which recorded endpoint is the service, where unclear."
-        ),
-    ] = None,
-    mock: Annotated[
-        bool | None,
-        typer.Option(
-            "--mock/--no-mock",
-            help="Answer the build's upstream calls from the recording, and compare them."
-            " Default: with COMMAND.",
-        ),
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="For the build's environment; {mock:host:port} is where that recorded upstream"
-            " is mocked, {port} the free port. Repeatable.",
-        ),
-    ] = None,
-    ready: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL|PORT",
-            help="Ready when a GET of URL gets a status below 400, or PORT accepts connections."
-            " Default: the target's port.",
-        ),
-    ] = None,
-    ready_timeout: Annotated[str, typer.Option(metavar="TIME", help="Time to get ready.")] = "30s",
-    timeout: Annotated[str, typer.Option(metavar="TIME", help="Time for each response.")] = "30s",
-    max_failures: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Stop after N exchanges that differ.")
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ID|PATTERN",
-            help="Replay these exchanges and what they depend on: by the beginning of an id, or"
-            " by path or 'METHOD path', * for anything. Repeatable.",
-        ),
-    ] = None,
-    concurrency: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="How many exchanges may be in flight at once."),
-    ] = 1,
-    speed: Annotated[
-        str,
-        typer.Option(
-            metavar="X|max", help="Keep the recorded times between requests, X times as fast."
-        ),
-    ] = "max",
-    mock_timing: Annotated[
-        str,
-        typer.Option(
-            metavar="none|recorded|Nx",
-            help="How long mocks take to answer: not at all, as recorded, or N times as long.",
-        ),
-    ] = "none",
-    mock_time: Annotated[
-        str,
-        typer.Option(
-            metavar="shift|recorded",
-            help="Absolute times in mocks' answers: moved to today, or as recorded.",
-        ),
-    ] = "shift",
-    on_miss: Annotated[
-        str,
-        typer.Option(
-            metavar="fail|passthrough",
-            help="What the recording cannot answer fails, or is asked of the real upstream.",
-        ),
-    ] = "fail",
-    intercept: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|netns|cgroup|proxy|none",
-            help="How the build's own calls come to the mocks. auto: the first that works here.",
-        ),
-    ] = "auto",
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HOST[:PORT]",
-            help="Let the build's calls to it out to the real network. Repeatable.",
-        ),
-    ] = None,
-    fail_if: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="EXPR",
-            help="Fail where it holds, such as 'latency.p95 > 200ms' or"
-            " 'requests.failed > 0 at GET /orders/*'. Repeatable.",
-        ),
-    ] = None,
-    rules: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="What the comparison is to know further (TOML)."),
-    ] = None,
-    junit: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write JUnit XML, a case per exchange.")
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the verdict as JSON.")
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Write a page, DIR/index.html, with every exchange side by side."
-        ),
-    ] = None,
-    form: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            metavar="text|agent",
-            help="What is printed: for people, or in 4,000 characters for a coding agent.",
-        ),
-    ] = "text",
+    recording: options.Recording,
+    command: options.Command = None,
+    target: options.Target = "",
+    service: options.Service = None,
+    mock: options.Mock = None,
+    env: options.Env = None,
+    ready: options.Ready = None,
+    ready_timeout: options.ReadyTimeout = "30s",
+    timeout: options.Timeout = "30s",
+    max_failures: options.MaxFailures = None,
+    only: options.Only = None,
+    concurrency: options.Concurrency = 1,
+    speed: options.Speed = "max",
+    mock_timing: options.MockTiming = "none",
+    mock_time: options.MockTime = "shift",
+    on_miss: options.OnMiss = "fail",
+    intercept: options.Intercept = "auto",
+    allow: options.Allow = None,
+    fail_if: options.FailIf = None,
+    rules: options.RulesFile = None,
+    junit: options.Junit = None,
+    json: options.Json = None,
+    report: options.Report = None,
+    form: options.Form = "text",
 ) -> None:
     """Replay a recording against a build and judge its answers and its upstream calls."""
     from wiretape.replayer.conditions import parse_fail_if
@@ -253,35 +143,13 @@ def run(
 
 @app.command(epilog="Example: replay mock rec.mcap --listen 127.0.0.1:9000")
 def mock(
-    recording: Annotated[
-        Path, typer.Argument(metavar="REC", help="A recording: an .mcap file or a directory.")
-    ],
-    service: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[HOST]:PORT", help="Which recorded endpoint is the service, where unclear."
-        ),
-    ] = None,
-    listen: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="Answer for all upstreams here; the Host field says which one is meant."
-            " Default: a port of 127.0.0.1 for each.",
-        ),
-    ] = None,
-    timeout: Annotated[
-        str, typer.Option(metavar="TIME", help="Time for what is passed on.")
-    ] = "30s",
-    mock_timing: Annotated[
-        str, typer.Option(metavar="none|recorded|Nx", help="As for replay run.")
-    ] = "none",
-    mock_time: Annotated[
-        str, typer.Option(metavar="shift|recorded", help="As for replay run.")
-    ] = "shift",
-    on_miss: Annotated[
-        str, typer.Option(metavar="fail|passthrough", help="As for replay run.")
-    ] = "fail",
+    recording: options.Recording,
+    service: options.Service = None,
+    listen: options.Listen = None,
+    timeout: options.PassOnTimeout = "30s",
+    mock_timing: options.MockTiming = "none",
+    mock_time: options.MockTime = "shift",
+    on_miss: options.OnMiss = "fail",
 ) -> None:
     """Stand for the recorded upstreams, until stopped (SIGINT, SIGTERM).
 
@@ -314,48 +182,19 @@ def mock(
     " -- ./server --port {port}",
 )
 def learn(
-    recording: Annotated[
-        Path, typer.Argument(metavar="REC", help="A recording: an .mcap file or a directory.")
-    ],
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="COMMAND", help="After --: starts the build, as for replay run."),
-    ] = None,
-    target: Annotated[
-        str,
-        typer.Option(metavar="URL", help="Where the build answers; {port} is a free port."),
-    ] = "",
-    rules: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Rules that hold already; what is learned is added. Default: standard output.",
-        ),
-    ] = None,
-    runs: Annotated[
-        int, typer.Option(metavar="K", help="How often the build is run, 2 or more.")
-    ] = 5,
-    service: Annotated[
-        str | None, typer.Option(metavar="[HOST]:PORT", help="As for replay run.")
-    ] = None,
-    mock: Annotated[
-        bool | None, typer.Option("--mock/--no-mock", help="As for replay run.")
-    ] = None,
-    env: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="As for replay run.")
-    ] = None,
-    ready: Annotated[
-        str | None, typer.Option(metavar="URL|PORT", help="As for replay run.")
-    ] = None,
-    ready_timeout: Annotated[str, typer.Option(metavar="TIME", help="As for replay run.")] = "30s",
-    timeout: Annotated[str, typer.Option(metavar="TIME", help="As for replay run.")] = "30s",
-    intercept: Annotated[
-        str,
-        typer.Option(metavar="auto|netns|cgroup|proxy|none", help="As for replay run."),
-    ] = "auto",
-    allow: Annotated[
-        list[str] | None, typer.Option(metavar="HOST[:PORT]", help="As for replay run.")
-    ] = None,
+    recording: options.Recording,
+    command: options.Command = None,
+    target: options.Target = "",
+    rules: options.LearnedRules = None,
+    runs: options.Runs = 5,
+    service: options.Service = None,
+    mock: options.Mock = None,
+    env: options.Env = None,
+    ready: options.Ready = None,
+    ready_timeout: options.ReadyTimeout = "30s",
+    timeout: options.Timeout = "30s",
+    intercept: options.Intercept = "auto",
+    allow: options.Allow = None,
 ) -> None:
     """Run a known-good build several times, and make rules for what is volatile.
 
