@@ -13,6 +13,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from tapes import TARGET, Outcome, Tape, build, replay_command, request_of, response_of
 
+from wiretape.exchange.v1.exchange_pb2 import ConnectionEnd
+
 Replay = Callable[..., Outcome]
 HELLO = {"hello": "world", "n": 1}
 
@@ -127,6 +129,45 @@ def test_gaps_are_named_and_the_rest_is_judged(replay: Replay, tape: Tape, tmp_p
     assert f"GET /torn (exchange 2, {torn.id}): its response's content lacks 9 bytes" in done.out
     assert f"GET /alone (exchange 3, {alone.id}): its response was not recorded" in done.out
     assert ET.parse(junit).getroot()[0].attrib["errors"] == "2"
+
+
+class Lossy(Tape):
+    """One of whose connections lacks bytes between its messages."""
+
+    torn = ""
+
+    def ends(self, how: ConnectionEnd.How = ConnectionEnd.CLOSED) -> dict[str, ConnectionEnd]:
+        found = super().ends(how)
+        for end in found.values():
+            end.server.message_bytes = 1
+        torn = found.setdefault(self.torn, ConnectionEnd(id=self.torn))
+        torn.server.gap_bytes_outside_messages = 9
+        return found
+
+
+@pytest.mark.parametrize(
+    ("torn", "options", "unfit", "said"),
+    [
+        ("c1", (), True, "a connection to the service lacks 9 bytes between messages"),
+        ("c1", ("--only", "/hello"), False, ""),
+        ("u1", (), True, "a connection to prices.internal:80 lacks 9 bytes between messages"),
+        ("u1", ("--only", "/hello"), True, "a connection to prices.internal:80 lacks 9 bytes"),
+        ("u1", ("--no-mock",), False, ""),
+        ("other", (), True, "a connection of which nothing else was seen lacks 9 bytes"),
+    ],
+)
+def test_what_was_lost_between_messages(
+    torn: str, options: tuple[str, ...], unfit: bool, said: str, replay: Replay, tmp_path: Path
+) -> None:
+    tape = Lossy()
+    tape.torn = torn
+    call = request_of("GET", "/price", fields={"Host": "prices.internal"})
+    hello(tape)
+    tape.inbound(request_of("GET", "/hello"), response_of(200, HELLO), (call, response_of(200)))
+    file = tape.write(tmp_path / "x.mcap")
+    done = replay("run", file, *TARGET, "--service", ":8080", *options, *build())
+    assert said in done.out
+    assert (done.code == 4) == unfit, done.out
 
 
 @pytest.mark.parametrize(

@@ -387,6 +387,8 @@ def test_what_is_no_whole_request() -> None:
     torn.content.complete = False
     assert ask(mocks, torn) == Answer(b"", True)
     mocks.refuse(UP, "what came is not HTTP/1: tls")
+    mocks.is_over = True
+    assert ask(mocks, torn) == Answer(b"", True)
     reasons = [f.reason for f in mocks.findings([])]
     assert reasons == [
         "POST /a: the request ended after 8 bytes of content",

@@ -226,7 +226,8 @@ class _Run:
         ]
         done = [r.position for r in verdict.results if r.state in (State.SAME, State.DIFFERS)]
         verdict.upstream = mocks.findings(done)
-        verdict.calls_answered = mocks.answered
+        # How often a timer came is no part of a verdict.
+        verdict.calls_answered = mocks.answered - mocks.answered_outside
         verdict.moved = [MovedCall(*moved) for moved in mocks.moved]
         if self._config.report is not None:
             verdict.calls = [MadeCall(*made) for made in mocks.timeline(done)]
@@ -264,6 +265,7 @@ class _Run:
                 try:
                     await self._replay(port, target, interception)
                 finally:
+                    self._mocks.is_over = True
                     if self._build is not None:
                         await self._build.stop()
                         self.verdict.output = self._build.output()

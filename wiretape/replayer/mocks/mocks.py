@@ -85,8 +85,12 @@ class Mocks:
         self._keys: dict[bytes, bytes] = {}
         self._made: list[Made] | None = [] if keeps_all else None
         self.accepted = AcceptedValues()
-        """What was accepted as generated in calls."""
+        """What was accepted as generated in calls of exchanges."""
+        self.is_over = False
+        """The build is being ended: what it leaves half asked is our doing."""
         self.answered = 0
+        self.answered_outside = 0
+        """Of those, calls of no exchange; how many there are is chance."""
         # The names under which the build can reach its upstreams: all, until it is known better.
         self.reachable = frozenset(calls.names)
 
@@ -96,7 +100,7 @@ class Mocks:
         place = cause if cause is not None else self._in_flight.latest
         if not request.content.complete:
             reason = f"the request ended after {len(request.content.data)} bytes of content"
-            self._misses.append(Miss(name, None, place, at_ns, f"{call_text(request)}: {reason}"))
+            self._note(Miss(name, None, place, at_ns, f"{call_text(request)}: {reason}"))
             return Answer(b"", True)
         name = self._meant(name, request)
         places = (cause,) if cause is not None else tuple(self._in_flight.places)
@@ -106,6 +110,7 @@ class Mocks:
         if isinstance(call, str):
             return self._miss(asked, call)
         self.answered += 1
+        self.answered_outside += not call.caused.by
         self._came.add(call.key)
         answer = self._answers.recorded(call, request, at_ns)
         if self._made is not None:
@@ -131,7 +136,11 @@ class Mocks:
 
     def refuse(self, name: str, reason: str) -> None:
         """Something came that is no HTTP request."""
-        self._misses.append(Miss(name, None, self._in_flight.latest, 0, reason))
+        self._note(Miss(name, None, self._in_flight.latest, 0, reason))
+
+    def _note(self, miss: Miss) -> None:
+        if miss.request is not None or not self.is_over:
+            self._misses.append(miss)
 
     def _meant(self, name: str, request: HttpRequest) -> str:
         """The upstream: a listener for an address may stand for several names, one without a name
@@ -237,7 +246,8 @@ class Mocks:
             return "several recorded calls could be meant, with different answers"
         call, judgement = found[0]
         judgement.commit()
-        self.accepted.add(asked.place, acceptances(judgement))
+        if call.caused.by:
+            self.accepted.add(asked.place, acceptances(judgement))
         self._beats.came(call, asked.request)
         call.used = True
         return call
@@ -268,7 +278,7 @@ class Mocks:
             miss.reason = "no recorded call is equal"
         elif not miss.reason:
             miss.reason = self._how_often(asked, calls)
-        self._misses.append(miss)
+        self._note(miss)
         return miss_answer(miss, request)
 
     def _likely_place(self, asked: _Asked) -> int:
