@@ -44,6 +44,10 @@ from wiretape.replayer.verdict import (
     Verdict,
 )
 
+_UNHEEDED = (
+    "no call came by the proxy: the build's client may not heed HTTP_PROXY; --intercept netns or"
+    " cgroup needs no heed, {mock:host:port} in --env tells it of a mock"
+)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -102,6 +106,7 @@ class _Run:
         self.verdict = Verdict(str(config.recording), config.target, mocked=config.mock)
         self._config = config
         self._tell = tell
+        self._mode = "none"
         self._traffic = traffic
         self._rules = rules
         self._steps = plan(traffic.inbound)
@@ -226,6 +231,8 @@ class _Run:
         ]
         done = [r.position for r in verdict.results if r.state in (State.SAME, State.DIFFERS)]
         verdict.upstream = mocks.findings(done)
+        if self._mode == "proxy" and not mocks.answered and verdict.upstream:
+            verdict.notes.append(_UNHEEDED)
         # How often a timer came is no part of a verdict.
         verdict.calls_answered = mocks.answered - mocks.answered_outside
         verdict.moved = [MovedCall(*moved) for moved in mocks.moved]
@@ -260,6 +267,7 @@ class _Run:
         interception: Interception | None = None
         try:
             async with intercepted(mode, setting, self._tell) as interception:
+                self._mode = interception.mode
                 if interception.mode == "none":
                     self._mocks.reachable = frozenset(self._mock_names)
                 try:

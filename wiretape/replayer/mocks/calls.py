@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import marshal
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 from wiretape.exchange.v1.exchange_pb2 import ConnectionEnd, Exchange, HttpRequest, HttpResponse
@@ -77,6 +77,13 @@ class Call:
     def place(self) -> int:
         """The position of the exchange that it is shown at."""
         return self.caused.by[0] if self.caused.by else self.caused.after
+
+    def may_be_of(self) -> Iterable[int]:
+        """The positions of exchanges that may have made it; polling is of none. Of a response alone
+        nothing tells what asked for it, but that it was before."""
+        if self.caused.by or self.exchange.http.HasField("request"):
+            return self.caused.by
+        return range(self.caused.after + 1)
 
 
 class Calls:

@@ -106,3 +106,18 @@ def _recorded_ns(call: Call) -> tuple[int, int]:
     http = call.exchange.http
     ended_ns = http.response.last_byte_at_ns or http.request.last_byte_at_ns
     return http.request.first_byte_at_ns, ended_ns
+
+
+def made(call: Call, place: int, live_ns: int = 0, at_ns: int = 0) -> Made:
+    http = call.exchange.http
+    if not at_ns:
+        state = "missing"
+    elif not call.caused.by:
+        state = "outside"
+    else:
+        state = "answered" if place in call.caused.by else "moved"
+    begun_ns = http.request.first_byte_at_ns
+    ended_ns = http.response.last_byte_at_ns or http.request.last_byte_at_ns
+    recorded_ns = max(0, ended_ns - begun_ns)
+    name, text = call.names[0], call_text(http.request)
+    return Made(call.exchange.id, name, text, place, state, begun_ns, recorded_ns, at_ns, live_ns)

@@ -29,18 +29,16 @@ from wiretape.replayer.mocks.findings import (
     UpstreamFinding,
     changed,
     extra,
+    made,
     missing,
 )
+from wiretape.replayer.mocks.likeness import Likeness, translated
 from wiretape.replayer.mocks.names import call_text, normal_name
-from wiretape.replayer.values import Correlation, Judgement, Place, Span
+from wiretape.replayer.values import Correlation, Judgement
 
-# How many recorded calls are compared in full to find the nearest one.
-_NEAREST_OF = 200
 _MAX_KEYS, _MAX_KEYED_BYTES = 2048, 4096
 # To how many calls that came already one that comes again is compared.
 _MOST_REPEATED = 20
-# How many calls of other exchanges are looked at for that.
-_MOST_LOOKED_AT = 2000
 
 
 @dataclass(slots=True)
@@ -75,6 +73,7 @@ class Mocks:
         self._beats = Beats(calls)
         self._inbound = inbound
         self._correlation = correlation
+        self._likeness = Likeness(correlation, calls.rules)
         self._in_flight = in_flight
         self._answers = answers
         self._misses: list[Miss] = []
@@ -114,7 +113,7 @@ class Mocks:
         self._came.add(call.key)
         answer = self._answers.recorded(call, request, at_ns)
         if self._made is not None:
-            self._made.append(_made(call, asked.place, answer.wait_ns or 1, at_ns))
+            self._made.append(made(call, asked.place, answer.wait_ns or 1, at_ns))
         return answer
 
     def _key_of(self, name: str, request: HttpRequest) -> bytes:
@@ -123,7 +122,7 @@ class Mocks:
         known = self._calls.named(name)
         upstream, rules = known[0].names[0] if known else name, self._calls.rules
         if self._correlation.live_of:
-            return key_of(_translated(request, self._correlation), upstream, rules)
+            return key_of(translated(request, self._correlation), upstream, rules)
         if len(request.content.data) > _MAX_KEYED_BYTES:
             return key_of(request, upstream, rules)
         written = upstream.encode() + request.SerializeToString()
@@ -234,7 +233,7 @@ class Mocks:
         for call in calls:
             if shape_of(call.request) != wanted:
                 continue
-            judgement = self._judge(call, asked.at_ns)
+            judgement = self._likeness.judge(call, asked.at_ns)
             differences = compare_requests(call.request, asked.request, judgement)
             if self._beats.go_on(call, asked.request, differences):
                 found.append((call, judgement))
@@ -252,15 +251,6 @@ class Mocks:
         call.used = True
         return call
 
-    def _judge(self, call: Call, at_ns: int) -> Judgement:
-        request = call.request
-        duration_ns = max(0, request.last_byte_at_ns - request.first_byte_at_ns)
-        # What was paired with one call of the build says nothing about a second one like it.
-        known = Correlation(self._correlation.evidence) if call.used else self._correlation
-        span = Span(request.first_byte_at_ns, duration_ns, at_ns, duration_ns)
-        place = Place(call.endpoint, "request", "", "")
-        return Judgement(known, span, place, rules=self._calls.rules)
-
     # -- calls that are not as recorded
 
     def _miss(self, asked: _Asked, reason: str) -> Answer:
@@ -269,7 +259,9 @@ class Mocks:
             asked.place = self._likely_place(asked)
         miss = Miss(name, request, asked.place, asked.at_ns, reason)
         calls = self._calls.named(name)
-        miss.nearest, miss.differences = self._nearest(request, asked.at_ns, calls, asked.place)
+        miss.nearest, miss.differences = self._likeness.nearest(
+            request, asked.at_ns, calls, asked.place
+        )
         if miss.nearest is None and calls:
             miss.reason = f"what was recorded of {name} is not fit: {calls[0].fault}"
         elif miss.nearest is None:
@@ -295,40 +287,13 @@ class Mocks:
     def _how_often(self, asked: _Asked, calls: Sequence[Call]) -> str:
         equal = [
             call
-            for call in self._ranked(asked.request, calls, asked.place)
-            if not self._differ(call, asked.request, asked.at_ns)
+            for call in self._likeness.ranked(asked.request, calls, asked.place)
+            if not self._likeness.differ(call, asked.request, asked.at_ns)
         ]
         here = [call for call in equal if asked.place in call.caused.by]
         times = len(here or equal)
         where = "" if here or not equal else ", in other exchanges"
         return f"it was recorded {times} time{'s' if times > 1 else ''}, not more often{where}"
-
-    def _differ(self, call: Call, request: HttpRequest, at_ns: int) -> list[Difference]:
-        found = compare_requests(call.request, request, self._judge(call, at_ns))
-        if call.request.method == request.method:
-            return found
-        methods = call.request.method, request.method
-        return [Difference("method", "method", *methods, "another method"), *found]
-
-    def _ranked(self, request: HttpRequest, calls: Iterable[Call], place: int) -> list[Call]:
-        """Those that are compared in full: of this place and path before any other."""
-        wanted = shape_of(request)
-
-        def distance(call: Call) -> tuple[bool, bool, bool]:
-            return place not in call.caused.by, shape_of(call.request) != wanted, call.used
-
-        own = [call for call in calls if call.fault is None and place in call.caused.by]
-        others = (call for call in calls if call.fault is None and place not in call.caused.by)
-        alike = [call for _, call in zip(range(_MOST_LOOKED_AT), others, strict=False)]
-        return sorted([*own, *alike], key=distance)[:_NEAREST_OF]
-
-    def _nearest(
-        self, request: HttpRequest, at_ns: int, calls: Iterable[Call], place: int
-    ) -> tuple[Call | None, list[Difference]]:
-        """The call with the fewest differences."""
-        ranked = self._ranked(request, calls, place)
-        judged = [(call, self._differ(call, request, at_ns)) for call in ranked]
-        return min(judged, key=lambda pair: len(pair[1]), default=(None, []))
 
     # -- the end of a run
 
@@ -354,7 +319,7 @@ class Mocks:
             state = "let out" if miss.passed_on else "unanswered"
             yield Made("", miss.name, miss.text, miss.place, state, live_at_ns=miss.at_ns)
         for call in self.missing(places):
-            yield _made(call, call.place)
+            yield made(call, call.place)
 
     @property
     def passed_on(self) -> list[Miss]:
@@ -369,7 +334,7 @@ class Mocks:
 
         def counts(call: Call) -> bool:
             looks = ((name, *shape_of(call.request)) for name in call.names)
-            return not (wanted.isdisjoint(_may_be_of(call)) and asked.isdisjoint(looks))
+            return not (wanted.isdisjoint(call.may_be_of()) and asked.isdisjoint(looks))
 
         torn = ((call, call.fault) for call in self._calls.all if call.fault is not None)
         return [(call, fault) for call, fault in torn if counts(call)]
@@ -467,43 +432,7 @@ class Mocks:
             and miss.name in call.names
             and call.request.method == request.method
         ]
-        call, differences = self._nearest(request, miss.at_ns, here, miss.place)
+        call, differences = self._likeness.nearest(request, miss.at_ns, here, miss.place)
         if call is None or any(difference.kind == "path" for difference in differences):
             return None
         return call, differences
-
-
-def _made(call: Call, place: int, live_ns: int = 0, at_ns: int = 0) -> Made:
-    http = call.exchange.http
-    if not at_ns:
-        state = "missing"
-    elif not call.caused.by:
-        state = "outside"
-    else:
-        state = "answered" if place in call.caused.by else "moved"
-    begun_ns = http.request.first_byte_at_ns
-    ended_ns = http.response.last_byte_at_ns or http.request.last_byte_at_ns
-    recorded_ns = max(0, ended_ns - begun_ns)
-    name, text = call.names[0], call_text(http.request)
-    return Made(call.exchange.id, name, text, place, state, begun_ns, recorded_ns, at_ns, live_ns)
-
-
-def _may_be_of(call: Call) -> Iterable[int]:
-    """The positions of exchanges that may have made it; polling is of none. Of a response alone
-    nothing tells what asked for it, but that it was before."""
-    if call.caused.by or call.exchange.http.HasField("request"):
-        return call.caused.by
-    return range(call.caused.after + 1)
-
-
-def _translated(request: HttpRequest, correlation: Correlation) -> HttpRequest:
-    """The request with recorded values in the place of the live ones that are known."""
-    if not correlation.live_of:
-        return request
-    copy = HttpRequest()
-    copy.CopyFrom(request)
-    copy.target = correlation.to_recorded(request.target)
-    copy.content.data = correlation.to_recorded(request.content.data)
-    for line in copy.fields:
-        line.value = correlation.to_recorded(line.value)
-    return copy
