@@ -12,17 +12,16 @@ increases, such as a price, a count or a balance, is none.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import le
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
-from wiretape.exchange.content import ContentError, decode_content, field_value
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest, HttpResponse
 from wiretape.replayer.values.firsts import Firsts, Origin
+from wiretape.replayer.values.identifiers import numbers_in_path, plain, read_content
 from wiretape.replayer.values.lengths import tells_length
 from wiretape.replayer.values.names import (
     collections_of,
@@ -30,15 +29,11 @@ from wiretape.replayer.values.names import (
     is_identifier,
     member_of,
     singular,
-    words_of,
 )
 from wiretape.replayer.values.place import Place, endpoint_of
 from wiretape.replayer.values.tokens import tokens_in
 
-MAX_DECODED_BYTES = 64 << 20
-
-# A number in a path, a Location or an identifying member, with what may stand before it.
-_SEGMENT = re.compile(r"/([A-Za-z][\w.~-]*)/(?:[A-Za-z]{1,8}[-_]?)?([0-9]{1,20})(?=[/?#]|$)")
+# A number in an identifying member, with what may stand before it.
 _NUMBER = re.compile(r"(?:([A-Za-z]{1,16})[-_]?)?([0-9]{1,20})")
 _ENOUGH_EXCHANGES = 3
 # Fewer may come by chance where one entity has two names.
@@ -157,12 +152,13 @@ class Evidence:
     ) -> None:
         """Note the random tokens and the identifying numbers of a message."""
         target = message.target if isinstance(message, HttpRequest) else b""
-        content = _plain(message)
+        content = plain(message)
         fields = [(line.name.decode("latin-1").lower(), line.value) for line in message.fields]
-        text = b"\n".join((target, *(value for _, value in fields), content))
-        self.tokens.note(tokens_in(text), first.at_ns, first.origin)
+        tokens, identifiers = read_content(content)
+        head = b"\n".join((target, *(value for _, value in fields)))
+        self.tokens.note(tokens | tokens_in(head), first.at_ns, first.origin)
         path, _, query = target.decode("latin-1").partition("?")
-        for entity, number in _numbers_in_path(path):
+        for entity, number in numbers_in_path(path):
             self._carried(entity, number, first, None)
         created = first.origin == Origin.RESPONSE and message.status == 201  # type: ignore[union-attr]
         notes = _Notes(self, endpoint, side, first, created)
@@ -172,13 +168,12 @@ class Evidence:
         for name, value in fields:
             if name == "location":
                 place = Place(endpoint, side, "field", name)
-                for entity, number in _numbers_in_path(value.decode("latin-1")):
+                for entity, number in numbers_in_path(value.decode("latin-1")):
                     self._carried(entity, number, first, place)
             elif is_identifier(name):
                 notes.add("field", name, value.decode("latin-1"))
-        if content[:1] in (b"{", b"["):
-            for name, inner in _identifiers(content):
-                notes.add("json", name, inner)
+        for name, inner in identifiers:
+            notes.add("json", name, inner)
         notes.close()
 
     def _carried(self, entity: str, number: int, first: First, location: Place | None) -> None:
@@ -356,44 +351,3 @@ def _place(endpoint: str, side: str, part: str, name: str) -> Place:
 def _endpoint(request: HttpRequest, upstream: str = "") -> str:
     path = request.target.decode("latin-1").partition("?")[0]
     return endpoint_of(request.method, path, upstream)
-
-
-def _plain(message: HttpRequest | HttpResponse) -> bytes:
-    data = message.content.data
-    codings = field_value(message.fields, b"content-encoding") if data else b""
-    if not codings:
-        return data
-    try:
-        return decode_content(data, codings, MAX_DECODED_BYTES)
-    except ContentError:
-        return data
-
-
-def _numbers_in_path(path: str) -> Iterator[tuple[str, int]]:
-    """Each number behind a collection, as in /orders/17."""
-    for match in _SEGMENT.finditer(path):
-        if words := words_of(match[1]):
-            yield singular(words[-1]), int(match[2])
-
-
-def _identifiers(content: bytes) -> Iterator[tuple[str, Any]]:
-    """JSON path and value of every member whose name identifies something."""
-    try:
-        yield from _walk("$", "", json.loads(content))
-    except (ValueError, RecursionError):
-        return
-
-
-def _walk(path: str, member: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if isinstance(inner, dict | list):
-                yield from _walk(f"{path}.{name}", name, inner)
-            elif type(inner) in (int, str) and is_identifier(name):
-                yield f"{path}.{name}", inner
-    elif isinstance(value, list):
-        for inner in value:
-            if isinstance(inner, dict | list):
-                yield from _walk(f"{path}[*]", member, inner)
-            elif type(inner) in (int, str) and is_identifier(member):
-                yield f"{path}[*]", inner
