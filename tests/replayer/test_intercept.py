@@ -341,3 +341,34 @@ def test_no_process_is_left_where_the_replay_is_killed(kind: str, tmp_path: Path
     while alive(mark) and time.monotonic() < until:
         time.sleep(0.05)
     assert alive(mark) == []
+
+
+HELD = """
+import asyncio
+from wiretape.replayer.io.intercept import Setting, intercepted
+async def main():
+    setting = Setting([], lambda name: asyncio.Protocol(), target="127.0.0.1:40001")
+    async with intercepted(MODE, setting, print) as interception:
+        with await interception.hold(40001):
+            print(await interception.listen("a:80"))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.privileged
+@pytest.mark.parametrize("mode", ["none", "proxy"])
+def test_no_mock_gets_the_builds_port(mode: str) -> None:
+    """There are few ports, and the kernel would choose that one first."""
+    ports = 2 if mode == "none" else 4
+    few = f"echo 40000 {39999 + ports} > /proc/sys/net/ipv4/ip_local_port_range"
+    script = f'ip link set lo up && {few} && exec "$0" -c "$1"'
+    held = HELD.replace("MODE", repr(mode))
+    done = subprocess.run(
+        ["unshare", "-n", "sh", "-c", script, sys.executable, held],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    if "unshare failed" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    assert 40000 <= int(done.stdout) < 40000 + ports
+    assert int(done.stdout) != 40001

@@ -316,7 +316,8 @@ class _Run:
         """Start the build, told of the run's own ports."""
         if await accepts(target, interception.connect):
             raise EnvironmentFailedError(f"port taken: something else listens on {target} already")
-        ports = {name: await interception.listen(name) for name in self._mock_names}
+        with await interception.hold(target.port):
+            ports = {name: await interception.listen(name) for name in self._mock_names}
         expand = expander(port, ports)
         command = [expand(word) for word in self._config.command]
         env = {name: expand(value) for name, value in self._config.env}

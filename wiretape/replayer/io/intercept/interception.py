@@ -111,6 +111,14 @@ class Interception:
             raise
         return sock
 
+    async def hold(self, port: int) -> socket.socket:
+        """Keeps a port of 127.0.0.1 where the build is from whoever asks for any, until closed."""
+        sock = socket.socket()
+        # Where it is taken already, no other gets it either.
+        with contextlib.suppress(OSError):
+            sock.bind((LOOPBACK, port))
+        return sock
+
     async def connect(self, host: str, port: int) -> socket.socket | None:
         """A connected socket to the build. Raises OSError; None: connect as ever."""
         return None

@@ -89,6 +89,9 @@ class NamespaceInterception(Interception):
     async def local_socket(self, address: tuple[str, int]) -> socket.socket:
         return await self._socket("build", *address)
 
+    async def hold(self, port: int) -> socket.socket:
+        return await self._socket("build", LOOPBACK, port)
+
     async def connect(self, host: str, port: int) -> socket.socket | None:
         loop = asyncio.get_running_loop()
         problem = OSError(f"no address of {host}")

@@ -39,7 +39,8 @@ class ProxyInterception(Interception):
     async def open(self) -> None:
         self._trust_us()
         self.supervisor = await Supervisor.start()
-        sock = await self.local_socket((LOOPBACK, 0))
+        with await self.hold(split(self.setting.target)[1] if self.setting.target else 0):
+            sock = await self.local_socket((LOOPBACK, 0))
         sock.listen(128)
         port = sock.getsockname()[1]
         self.accept(sock, self._begin)
