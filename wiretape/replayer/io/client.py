@@ -333,13 +333,15 @@ async def accepts(target: Target, connect: Connect | None = None) -> bool:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             sock = await connect(target.host, target.port) if connect is not None else None
             if sock is not None:
-                sock.close()
-                return True
+                with sock:
+                    return bool(sock.getsockname() != sock.getpeername())
             transport, _ = await loop.create_connection(asyncio.Protocol, target.host, target.port)
     except (OSError, TimeoutError):
         return False
+    # Where nobody listens, a socket may by chance have got that port itself, and met itself.
+    ends = [transport.get_extra_info(end) for end in ("sockname", "peername")]
     transport.abort()
-    return True
+    return bool(ends[0] != ends[1])
 
 
 async def status_of(
