@@ -25,7 +25,7 @@ from wiretape.agent.sources.ebpf.source import EbpfSource
 from wiretape.exchange.records import EXCHANGES
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.alone]
 SERVICE = Path(__file__).with_name("calling_service.py")
 NAMES = "abcd"
 

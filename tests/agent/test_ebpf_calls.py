@@ -15,7 +15,7 @@ from wiretape.agent.sources.ebpf.source import EbpfSource
 RING_BYTES = 64 << 20
 """Some scenarios pass much at once, at both ends."""
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from wiretape.agent.sources.ebpf.loader import EbpfError
 from wiretape.agent.sources.ebpf.selection import Selection
 from wiretape.agent.sources.ebpf.source import EbpfSource
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.alone]
 PROBE = """
 import os, sys
 from wiretape.agent.sources.ebpf.selection import Selection

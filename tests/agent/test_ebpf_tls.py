@@ -20,7 +20,7 @@ from wiretape.agent.sources.ebpf.tls_attacher import NEEDED
 from wiretape.exchange.recording import read_recording
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.alone]
 HERE = Path(__file__).parent
 KINDS = ("threaded", "threaded-1.2", "asyncio", "asyncio-1.2", "node")
 

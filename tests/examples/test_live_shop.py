@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOP = ROOT / "examples" / "shop"
 BIN = Path(sys.executable).parent
 
+pytestmark = pytest.mark.alone
+
 
 @contextmanager
 def started(*command: str | Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:

@@ -33,7 +33,7 @@ from live_traffic import CLIENT, Client, ask, by_hand, curl
 
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.alone]
 MARKED_CLIENT = HERE / "live_ebpf_client.py"
 
 

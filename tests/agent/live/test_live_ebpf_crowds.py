@@ -22,7 +22,7 @@ from wiretape.agent.sources.netns import inside
 from wiretape.exchange.recording import read_recording
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.alone]
 MARKED_CLIENT = HERE / "live_ebpf_client.py"
 MARKS = re.compile(rb"<([0-9]+-[0-9]+)>")
 HOST = "127.0.0.1"

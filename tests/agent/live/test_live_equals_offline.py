@@ -36,7 +36,7 @@ from scapy.layers.inet6 import IPv6  # noqa: E402
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether  # noqa: E402
 from scapy.packet import Packet  # noqa: E402
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.alone]
 FROM = {"client": Marker("client", SERVER_V4), "server": Marker("server", CLIENT_V4)}
 SEED = 20
 

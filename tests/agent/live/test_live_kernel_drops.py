@@ -14,7 +14,7 @@ from live_traffic import CLIENT, ask
 
 from wiretape.exchange.v1 import exchange_pb2 as pb
 
-pytestmark = pytest.mark.privileged
+pytestmark = [pytest.mark.privileged, pytest.mark.alone]
 RING_BYTES = 16 << 20
 
 
