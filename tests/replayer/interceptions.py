@@ -116,6 +116,8 @@ def readable_python() -> str:
 
 def _become_nobody(user: int) -> None:
     """What is imported stays; the supervisor's process finds a copy that everybody can read."""
+    import wiretape.replayer.io.intercept.certificates  # noqa: F401 - later it cannot be
+
     copy = tempfile.mkdtemp(prefix="wiretape-test-")
     package = Path(sys.modules["wiretape"].__file__ or "").parent
     ignored = shutil.ignore_patterns("__pycache__", "agent")
