@@ -155,7 +155,7 @@ SELECTIONS = st.builds(
 
 
 @given(SELECTIONS, st.lists(frames(), min_size=1, max_size=20))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_the_verdict_is_that_of_the_oracle(selection: Selection, traffic: list[Traffic]) -> None:
     program = assemble(selection)
     for one in traffic:

@@ -362,7 +362,7 @@ def faulty_captures(draw: st.DrawFn) -> list[Segment]:
     return capture
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(faulty_captures())
 def test_whatever_goes_wrong_is_the_same_for_all_batches_and_both_lanes(
     capture: list[Segment],
@@ -383,7 +383,7 @@ def test_memory_that_is_short_is_the_same_for_all_batches_and_both_lanes(
     )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(faulty_captures(), st.randoms(use_true_random=False))
 def test_times_may_go_back(capture: list[Segment], random: Any) -> None:
     """Captures of several queues have packets out of order by time."""
@@ -391,7 +391,7 @@ def test_times_may_go_back(capture: list[Segment], random: Any) -> None:
     run_all_ways(shaken, splits=((1,), (0,)))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(faulty_captures(), st.data())
 def test_damaged_packets_are_counted_and_the_same_for_all_batches(
     capture: list[Segment], data: st.DataObject

@@ -138,7 +138,7 @@ messages = st.tuples(
 
 
 @pytest.mark.timeout(600)  # it imports each traffic six times
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(messages, max_size=7), min_size=1, max_size=4), st.integers(0, 6))
 def test_any_messages_in_any_batches(
     connections: list[list[tuple[bytes, bytes, int, int, bool]]], batch: int
