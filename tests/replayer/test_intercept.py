@@ -372,3 +372,25 @@ def test_no_mock_gets_the_builds_port(mode: str) -> None:
     assert done.returncode == 0, done.stderr
     assert 40000 <= int(done.stdout) < 40000 + ports
     assert int(done.stdout) != 40001
+
+
+TAKEN = """
+import asyncio
+from wiretape.replayer.io.intercept import Setting, Upstream, intercepted
+async def main():
+    upstream = Upstream("127.0.0.1:40001", ("127.0.0.1", 40001))
+    setting = Setting([upstream], lambda name: asyncio.Protocol(), target="127.0.0.1:40001")
+    async with intercepted("netns", setting, print) as interception:
+        with await interception.hold(40001):
+            print("held")
+asyncio.run(main())
+"""
+
+
+def test_a_build_on_the_port_of_an_upstream_is_told_by_its_own_start() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TAKEN], capture_output=True, text=True, timeout=30, check=False
+    )
+    if "UnavailableError" in done.stderr and "hold" not in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert (done.returncode, done.stdout) == (0, "held\n"), done.stderr

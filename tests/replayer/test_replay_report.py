@@ -13,7 +13,7 @@ from verdicts import OTHER, made, rich_verdict
 from wiretape.replayer.accepted import Acceptance, AcceptedValues
 from wiretape.replayer.causes import causes_of
 from wiretape.replayer.compare import Difference
-from wiretape.replayer.mocks import UpstreamFinding
+from wiretape.replayer.mocks import MovedCall, UpstreamFinding
 from wiretape.replayer.report import json_report, junit_report, text_report
 from wiretape.replayer.report.terminal import cells
 from wiretape.replayer.verdict import (
@@ -23,7 +23,6 @@ from wiretape.replayer.verdict import (
     Lacking,
     Latency,
     Lateness,
-    MovedCall,
     Percentiles,
     Result,
     State,

@@ -78,6 +78,7 @@ def heart(tape: Tape) -> Mocks:
         ([heartbeat(9), heartbeat(9)], 1),  # it counts no more
         ([heartbeat(9), heartbeat(8)], 1),
         ([heartbeat(1, "down")], 0),
+        ([request_of("POST", "/heartbeat", b"[" * 200_000)], 0),
     ],
 )
 def test_a_timer_may_call_any_number_of_times(

@@ -7,7 +7,7 @@ from tapes import BEGIN_NS, MS, request_of, response_of
 from wiretape.replayer.accepted import Acceptance
 from wiretape.replayer.compare import Difference
 from wiretape.replayer.kept import keep
-from wiretape.replayer.mocks import UpstreamFinding
+from wiretape.replayer.mocks import MadeCall, MovedCall, UpstreamFinding
 from wiretape.replayer.verdict import (
     Attempt,
     Condition,
@@ -15,8 +15,6 @@ from wiretape.replayer.verdict import (
     Lacking,
     Latency,
     Lateness,
-    MadeCall,
-    MovedCall,
     Percentiles,
     Result,
     State,

@@ -36,8 +36,6 @@ from wiretape.replayer.values import Correlation, Evidence
 from wiretape.replayer.verdict import (
     Attempt,
     Failure,
-    MadeCall,
-    MovedCall,
     Result,
     State,
     UnfitCall,
@@ -235,9 +233,9 @@ class _Run:
             verdict.notes.append(_UNHEEDED)
         # How often a timer came is no part of a verdict.
         verdict.calls_answered = mocks.answered - mocks.answered_outside
-        verdict.moved = [MovedCall(*moved) for moved in mocks.moved]
+        verdict.moved = mocks.moved
         if self._config.report is not None:
-            verdict.calls = [MadeCall(*made) for made in mocks.timeline(done)]
+            verdict.calls = list(mocks.timeline(done))
         verdict.attempts += [
             Attempt("tcp", name, times, let_out=True)
             for name, times in sorted(Counter(miss.name for miss in mocks.passed_on).items())

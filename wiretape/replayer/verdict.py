@@ -10,7 +10,7 @@ from wiretape.exchange.v1.exchange_pb2 import HttpExchange, HttpRequest, HttpRes
 from wiretape.replayer.accepted import Acceptance, AcceptedValues
 from wiretape.replayer.compare import Difference
 from wiretape.replayer.kept import Kept, keep
-from wiretape.replayer.mocks import UpstreamFinding
+from wiretape.replayer.mocks import MadeCall, MovedCall, UpstreamFinding
 
 
 class State(StrEnum):
@@ -96,36 +96,6 @@ class Failure:
     message: str
     place: int | None
     output: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MadeCall:
-    """An upstream call on the time line; ns since the epoch and ns, 0 for what did not take place.
-
-    `state` is answered, moved (in another exchange than when recorded), outside (of any cause),
-    unanswered, missing or let out. `place` is the position of the exchange in flight, -1 before the
-    first; `id` that of the recorded exchange, "" where there is none.
-    """
-
-    id: str
-    upstream: str
-    call: str
-    place: int
-    state: str
-    recorded_at_ns: int = 0
-    recorded_ns: int = 0
-    live_at_ns: int = 0
-    live_ns: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class MovedCall:
-    """A safe call with one constant answer, answered in another exchange than recorded."""
-
-    upstream: str
-    call: str
-    recorded_place: int
-    place: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from wiretape.replayer.mocks.answers import Answer, Answers
 from wiretape.replayer.mocks.calls import Call, Calls
-from wiretape.replayer.mocks.findings import Miss, Moved, UpstreamFinding
+from wiretape.replayer.mocks.findings import MadeCall, Miss, MovedCall, UpstreamFinding
 from wiretape.replayer.mocks.mocks import Mocks
 from wiretape.replayer.mocks.names import call_text, closes, normal_name, upstream_names
 
@@ -11,9 +11,10 @@ __all__ = [
     "Answers",
     "Call",
     "Calls",
+    "MadeCall",
     "Miss",
     "Mocks",
-    "Moved",
+    "MovedCall",
     "UpstreamFinding",
     "call_text",
     "closes",

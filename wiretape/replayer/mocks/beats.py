@@ -74,7 +74,7 @@ def _numbers(request: HttpRequest) -> Iterator[tuple[str, int]]:
     """The integers of a JSON content, by their path; none in lists."""
     try:
         waiting = [("$", json.loads(request.content.data))] if request.content.data else []
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     while waiting:
         path, value = waiting.pop()

@@ -33,8 +33,8 @@ class UpstreamFinding:
     recorded_ns: tuple[int, int] = (0, 0)
 
 
-class Moved(NamedTuple):
-    """A call with one constant answer that came in another exchange than it was recorded in."""
+class MovedCall(NamedTuple):
+    """A safe call with one constant answer, answered in another exchange than recorded."""
 
     upstream: str
     call: str
@@ -42,8 +42,13 @@ class Moved(NamedTuple):
     place: int
 
 
-class Made(NamedTuple):
-    """A call on the time line, as in `MadeCall`: times are ns since the epoch, durations ns."""
+class MadeCall(NamedTuple):
+    """An upstream call on the time line; ns since the epoch and ns, 0 for what did not take place.
+
+    `state` is answered, moved (in another exchange than when recorded), outside (of any cause),
+    unanswered, missing or let out. `place` is the position of the exchange in flight, -1 before the
+    first; `id` that of the recorded exchange, "" where there is none.
+    """
 
     id: str
     upstream: str
@@ -108,7 +113,7 @@ def _recorded_ns(call: Call) -> tuple[int, int]:
     return http.request.first_byte_at_ns, ended_ns
 
 
-def made(call: Call, place: int, live_ns: int = 0, at_ns: int = 0) -> Made:
+def made(call: Call, place: int, live_ns: int = 0, at_ns: int = 0) -> MadeCall:
     http = call.exchange.http
     if not at_ns:
         state = "missing"
@@ -120,4 +125,6 @@ def made(call: Call, place: int, live_ns: int = 0, at_ns: int = 0) -> Made:
     ended_ns = http.response.last_byte_at_ns or http.request.last_byte_at_ns
     recorded_ns = max(0, ended_ns - begun_ns)
     name, text = call.names[0], call_text(http.request)
-    return Made(call.exchange.id, name, text, place, state, begun_ns, recorded_ns, at_ns, live_ns)
+    return MadeCall(
+        call.exchange.id, name, text, place, state, begun_ns, recorded_ns, at_ns, live_ns
+    )

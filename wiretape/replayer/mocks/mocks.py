@@ -23,9 +23,9 @@ from wiretape.replayer.mocks.answers import Answer, Answers, miss_answer
 from wiretape.replayer.mocks.beats import Beats
 from wiretape.replayer.mocks.calls import Call, Calls, key_of, kind_of, same_answer, shape_of
 from wiretape.replayer.mocks.findings import (
-    Made,
+    MadeCall,
     Miss,
-    Moved,
+    MovedCall,
     UpstreamFinding,
     changed,
     extra,
@@ -77,12 +77,12 @@ class Mocks:
         self._in_flight = in_flight
         self._answers = answers
         self._misses: list[Miss] = []
-        self._moved: dict[tuple[str, str], Moved] = {}
+        self._moved: dict[tuple[str, str], MovedCall] = {}
         self._moved_keys: dict[tuple[str, bytes], int] = {}
         self._came: set[bytes] = set()
         self._kinds: list[bytes] = []
         self._keys: dict[bytes, bytes] = {}
-        self._made: list[Made] | None = [] if keeps_all else None
+        self._made: list[MadeCall] | None = [] if keeps_all else None
         self.accepted = AcceptedValues()
         """What was accepted as generated in calls of exchanges."""
         self.is_over = False
@@ -204,7 +204,7 @@ class Mocks:
             return None  # that exchange has made as many as it did when recorded
         call = equal[0]
         text = call_text(call.request)
-        moved = Moved(asked.name, text, call.place, asked.place)
+        moved = MovedCall(asked.name, text, call.place, asked.place)
         self._moved.setdefault((asked.name, text), moved)
         at = (asked.name, call.key)
         self._moved_keys[at] = self._moved_keys.get(at, 0) + 1
@@ -308,16 +308,16 @@ class Mocks:
         return calls[0].request.scheme == "https" if calls else name.endswith(":443")
 
     @property
-    def moved(self) -> list[Moved]:
+    def moved(self) -> list[MovedCall]:
         """Calls that were answered in another exchange than they were recorded in."""
         return sorted(self._moved.values())
 
-    def timeline(self, places: Iterable[int]) -> Iterator[Made]:
+    def timeline(self, places: Iterable[int]) -> Iterator[MadeCall]:
         """Every call that was made, and those of `places` that were not though recorded."""
         yield from self._made or ()
         for miss in self._misses:
             state = "let out" if miss.passed_on else "unanswered"
-            yield Made("", miss.name, miss.text, miss.place, state, live_at_ns=miss.at_ns)
+            yield MadeCall("", miss.name, miss.text, miss.place, state, live_at_ns=miss.at_ns)
         for call in self.missing(places):
             yield made(call, call.place)
 

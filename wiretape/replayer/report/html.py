@@ -18,9 +18,10 @@ from typing import Any
 from wiretape.replayer.alike import endpoint_of
 from wiretape.replayer.causes import Cause, causes_of
 from wiretape.replayer.kept import Kept
+from wiretape.replayer.mocks import MadeCall
 from wiretape.replayer.report.summary import summary
 from wiretape.replayer.report.words import headline, shown
-from wiretape.replayer.verdict import MadeCall, Result, State, Verdict
+from wiretape.replayer.verdict import Result, State, Verdict
 
 # What the data of the exchanges may take in the page; those that differ come first.
 _MAX_DATA_BYTES = 64 << 20

@@ -90,7 +90,9 @@ class NamespaceInterception(Interception):
         return await self._socket("build", *address)
 
     async def hold(self, port: int) -> socket.socket:
-        return await self._socket("build", LOOPBACK, port)
+        with contextlib.suppress(UnavailableError):
+            return await self._socket("build", LOOPBACK, port)
+        return socket.socket()
 
     async def connect(self, host: str, port: int) -> socket.socket | None:
         loop = asyncio.get_running_loop()
