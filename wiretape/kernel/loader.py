@@ -1,21 +1,25 @@
-"""From the programs' source to programs and maps in the kernel."""
+"""From the programs' source to programs and maps in the kernel, by an image that is kept."""
 
+import errno
 import json
 import mmap
 import os
 import re
-import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wiretape.kernel import cache
+from wiretape.kernel.bpf import create_map, load_program
 from wiretape.kernel.compiler import KERNEL_TYPES, Job, Outcome
+from wiretape.kernel.image import Image
 
 _MAX_LINES = 12
 _LONGEST_S = 60
-_MAX_DESCRIPTORS = 250
+_FORBIDDEN = re.compile(r"could not open bpf map: .*Operation not permitted")
+"""Said by bcc, which makes the maps where it compiles."""
 
 
 class EbpfError(Exception):
@@ -44,73 +48,110 @@ def load(
     maps: Sequence[str],
     macros: Mapping[str, int],
     places: Mapping[str, str] | None = None,
-    inherited: Sequence[int] = (),
+    inherited: Mapping[str, int] | None = None,
+    values: Mapping[str, int] | None = None,
 ) -> Loaded:
     """Compiles files as one, and loads their functions, each of its program type, or program and
-    attach type.
+    attach type. What was compiled before on this kernel is not compiled again.
 
-    `places` are macros that become places in the kernel's structures; `inherited` are descriptors
-    that the macros name. Raises EbpfError.
+    `places` are macros that become places in the kernel's structures; `inherited` macros that
+    become maps, given by their descriptors; `values` macros that become numbers which differ from
+    start to start, and so cannot be in #if. Raises EbpfError.
     """
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        job = Job(
-            socket=theirs.fileno(),
-            sources=list(map(str, sources)),
-            macros={
-                "LINUX_VERSION_CODE": _version_code(),
-                "PAGE_SIZE": mmap.PAGESIZE,
-                **macros,
-            },
-            places=dict(places or {}),
-            programs={
-                name: kind if isinstance(kind, tuple) else (kind, -1)
-                for name, kind in programs.items()
-            },
-            maps=list(maps),
-        )
-        # Nothing is imported from the directory in which a privileged command happens to be run.
-        command = [sys.executable, "-P", "-m", "wiretape.kernel.compiler"]
+    numbers = {**(inherited or {}), **(values or {})}
+    job = Job(
+        text="\n".join(source.read_text(encoding="utf-8") for source in sources),
+        macros={"LINUX_VERSION_CODE": _version_code(), "PAGE_SIZE": mmap.PAGESIZE, **macros},
+        places=dict(places or {}),
+        inherited=list(inherited or {}),
+        values=list(values or {}),
+        programs={
+            name: kind if isinstance(kind, tuple) else (kind, -1) for name, kind in programs.items()
+        },
+    )
+    key = cache.key_of(job)
+    kept = cache.read(key)
+    if kept is not None:
         try:
-            ran = subprocess.run(
-                command,
-                input=json.dumps(job).encode(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(), *inherited),
-                timeout=_LONGEST_S,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise EbpfError(f"the programs cannot be compiled: {error}") from None
-        theirs.close()
-        answer, descriptors, _, _ = socket.recv_fds(ours, 1 << 16, _MAX_DESCRIPTORS)
+            return _load(Image.from_bytes(kept), maps, numbers)
+        except EbpfPermissionError:
+            raise
+        except EbpfError:
+            pass  # what is compiled now is tried once, and its refusal told
+    compiled = _compile(job)
+    loaded = _load(Image.from_bytes(compiled), maps, numbers)
+    cache.write(key, compiled)
+    return loaded
+
+
+def _compile(job: Job) -> bytes:
+    """An image, as Image.to_bytes() gives it. Raises EbpfError."""
+    # Nothing is imported from the directory in which a privileged command happens to be run.
+    command = [sys.executable, "-P", "-m", "wiretape.kernel.compiler"]
+    try:
+        ran = subprocess.run(
+            command, input=json.dumps(job).encode(), capture_output=True, timeout=_LONGEST_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EbpfError(f"the programs cannot be compiled: {error}") from None
     said = ran.stderr.decode(errors="replace")
-    if not answer:
+    line, _, image = ran.stdout.partition(b"\n")
+    if ran.returncode or not line:
         raise EbpfError(_with("the programs cannot be compiled: their compiler died", said))
-    outcome: Outcome = json.loads(answer)
+    outcome: Outcome = json.loads(line)
     if outcome["failure"]:
         raise _error(outcome, said)
-    for descriptor in descriptors:
-        os.set_inheritable(descriptor, False)
-    count = len(programs)
-    return Loaded(
-        dict(zip(programs, descriptors[:count], strict=True)),
-        dict(zip(maps, descriptors[count:], strict=True)),
-    )
+    return image
+
+
+def _load(image: Image, maps: Sequence[str], numbers: Mapping[str, int]) -> Loaded:
+    """Raises EbpfError."""
+    loaded = Loaded({}, {})
+    try:
+        for name, *definition in image.maps:
+            loaded.maps[name] = _asked(name, create_map, *definition, name)
+        known = {**numbers, **loaded.maps}
+        for each in image.programs:
+            code = each.linked(known)
+            loaded.programs[each.name] = _asked(
+                each.name, load_program, each.kind, each.attached, code, each.name
+            )
+        # The others live as long as programs that use them.
+        for name in loaded.maps.keys() - maps:
+            os.close(loaded.maps.pop(name))
+    except BaseException:
+        loaded.close()
+        raise
+    return loaded
+
+
+def _asked(what: str, ask: Callable[..., int], *arguments: object) -> int:
+    """What the kernel gives for a program or a map of that name. Raises EbpfError."""
+    try:
+        return ask(*arguments)
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            raise _forbidden() from None
+        line = f"eBPF programs are refused on Linux {os.uname().release}: {what}: {error.strerror}"
+        raise EbpfError(_with(line, "\n".join(getattr(error, "__notes__", [])))) from None
 
 
 def _error(outcome: Outcome, said: str) -> EbpfError:
     failure, detail = outcome["failure"], outcome["detail"]
-    release = os.uname().release
     if failure == "bcc":
         return EbpfError(f"bcc is missing (apt-get install python3-bpfcc): {detail}")
     if failure == "types":
         what = "a kernel with CONFIG_DEBUG_INFO_BTF"
         return EbpfError(f"no kernel types in {KERNEL_TYPES} ({what}): {detail}")
-    if failure == "load" and ("super-user" in detail or "not permitted" in detail):
-        return EbpfPermissionError("eBPF programs need CAP_BPF and CAP_PERFMON, or root")
-    what = "do not compile" if failure == "compile" else "are refused"
-    return EbpfError(_with(f"eBPF programs {what} on Linux {release}: {detail}", said))
+    if _FORBIDDEN.search(said):
+        return _forbidden()
+    return EbpfError(
+        _with(f"eBPF programs do not compile on Linux {os.uname().release}: {detail}", said)
+    )
+
+
+def _forbidden() -> EbpfPermissionError:
+    return EbpfPermissionError("eBPF programs need CAP_BPF and CAP_PERFMON, or root")
 
 
 def _with(line: str, said: str) -> str:

@@ -62,14 +62,15 @@ def load(
     programs: Mapping[str, int],
     maps: Sequence[str],
     macros: Mapping[str, int],
-    inherited: Sequence[int] = (),
+    inherited: Mapping[str, int] | None = None,
+    values: Mapping[str, int] | None = None,
 ) -> Loaded:
-    """Compiles files of `programs/` as one, and loads their functions, each of its type.
+    """Loads functions of files of `programs/`, compiled as one, each of its type.
 
-    `inherited` are descriptors that the macros name. Raises EbpfError.
+    Arguments are those of kernel.loader.load. Raises EbpfError.
     """
     if platform.machine() not in _PLACES_OF:
         raise EbpfError(f"no eBPF capture on {platform.machine()}: x86_64 or aarch64")
     places = _PLACES | _PLACES_OF[platform.machine()]
     files = [_PROGRAMS / source for source in sources]
-    return loader.load(files, programs, maps, macros, places, inherited)
+    return loader.load(files, programs, maps, macros, places, inherited, values)

@@ -52,7 +52,6 @@ class KernelSelection:
     def macros(self) -> dict[str, int]:
         chosen = self.selection
         return {
-            "AGENT": os.getpid(),
             "SELECT_PIDS": len(chosen.pids),
             "SELECT_NAMES": len(chosen.commands),
             "SELECT_CGROUPS": len(chosen.cgroups),

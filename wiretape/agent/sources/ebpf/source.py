@@ -141,13 +141,13 @@ class EbpfSource:
                 },
                 ["counters", "carriers", *_CONTINUATIONS, *chosen.maps],
                 {
-                    "RING_DESCRIPTOR": self._descriptor,
                     "RING_DATA_BYTES": ring_bytes - HEADROOM_BYTES,
                     "PROCESSORS": possible_processors(),
                     "MAX_CONNECTIONS": MAX_CONNECTIONS,
                     **chosen.macros,
                 },
-                inherited=[self._descriptor],
+                inherited={"RING": self._descriptor},
+                values={"AGENT": os.getpid()},
             )
             counters = mmap.mmap(self._loaded.maps["counters"], mmap.PAGESIZE, prot=mmap.PROT_READ)
             self._counters = memoryview(counters).cast("Q")

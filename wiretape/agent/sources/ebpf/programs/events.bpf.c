@@ -85,8 +85,7 @@ enum counter {
 	COUNTERS,
 };
 
-/* The ring comes from user space by its descriptor: bcc has no name for asking how full one is. */
-#define RING ((void *)bpf_pseudo_fd(1, RING_DESCRIPTOR))
+/* RING, the ring, is user space's: bcc has no name for asking how full one is. */
 
 BPF_F_TABLE("array", int, u64, counters, COUNTERS, BPF_F_MMAPABLE);
 BPF_ARRAY(drafts, struct draft, PROCESSORS);

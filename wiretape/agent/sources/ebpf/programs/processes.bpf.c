@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
  *
  * Whose calls are looked at. SELECT_PIDS, SELECT_NAMES and SELECT_CGROUPS tell how many of each were
- * named; of several conditions, all must hold. Without any, all processes are chosen but the agent.
+ * named; of several conditions, all must hold. Without any, all processes are chosen but the agent,
+ * whose number is AGENT.
  */
 
 struct process {
