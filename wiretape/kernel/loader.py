@@ -78,14 +78,14 @@ def load(
             raise
         except EbpfError:
             pass  # what is compiled now is tried once, and its refusal told
-    compiled = _compile(job)
-    loaded = _load(Image.from_bytes(compiled), maps, numbers)
-    cache.write(key, compiled)
+    image = _compile(job)
+    loaded = _load(image, maps, numbers)
+    cache.write(key, image.to_bytes())
     return loaded
 
 
-def _compile(job: Job) -> bytes:
-    """An image, as Image.to_bytes() gives it. Raises EbpfError."""
+def _compile(job: Job) -> Image:
+    """Raises EbpfError."""
     # Nothing is imported from the directory in which a privileged command happens to be run.
     command = [sys.executable, "-P", "-m", "wiretape.kernel.compiler"]
     try:
@@ -95,13 +95,15 @@ def _compile(job: Job) -> bytes:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EbpfError(f"the programs cannot be compiled: {error}") from None
     said = ran.stderr.decode(errors="replace")
-    line, _, image = ran.stdout.partition(b"\n")
-    if ran.returncode or not line:
-        raise EbpfError(_with("the programs cannot be compiled: their compiler died", said))
-    outcome: Outcome = json.loads(line)
-    if outcome["failure"]:
-        raise _error(outcome, said)
-    return image
+    line, _, content = ran.stdout.partition(b"\n")
+    try:
+        outcome: Outcome = json.loads(line)
+        if not outcome["failure"]:
+            return Image.from_bytes(content)
+    except ValueError:  # cut off
+        died = "the programs cannot be compiled: their compiler died"
+        raise EbpfError(_with(died, said)) from None
+    raise _error(outcome, said)
 
 
 def _load(image: Image, maps: Sequence[str], numbers: Mapping[str, int]) -> Loaded:
