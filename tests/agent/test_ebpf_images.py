@@ -48,19 +48,22 @@ def test_numbers_come_into_an_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "number", "wanted"),
+    ("instruction", "wanted"),
     [
-        (1, 5, "table"),
-        (1, 0x7E570000, "RING"),
-        (0, 0x7E570001, "AGENT"),
-        (0, 5, None),  # a number that happens to be that of a descriptor
-        (1, 6, ValueError),  # a descriptor that nobody knows
-        (2, 5, ValueError),  # the memory of a map
+        ((0x18, 0x11, 5), "table"),
+        ((0x18, 0x11, 0x7E570000), "RING"),
+        ((0x18, 0x01, 0x7E570001), "AGENT"),
+        ((0x18, 0x01, 5), None),  # a number that happens to be that of a descriptor
+        ((0x18, 0x11, 6), ValueError),  # a descriptor that nobody knows
+        ((0x18, 0x21, 5), ValueError),  # the memory of a map
+        ((0x15, 0x01, 0x7E570001), ValueError),  # where nothing can be put in
     ],
 )
-def test_what_instructions_refer_to(source: int, number: int, wanted: object) -> None:
-    code = struct.pack("<BBhi", 0xB7, 0, 0, 5) + struct.pack(
-        "<BBhi8x", 0x18, source << 4 | 1, 0, number
+def test_what_instructions_refer_to(instruction: tuple[int, int, int], wanted: object) -> None:
+    operation, registers, number = instruction
+    code = b"".join(
+        struct.pack("<BBhi", *parts)
+        for parts in ((0xB7, 0, 0, 5), (operation, registers, 0, number), (0, 0, 0, 0))
     )
     known = {5: "table", 0x7E570000: "RING", 0x7E570001: "AGENT"}
     if wanted is ValueError:

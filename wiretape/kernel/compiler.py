@@ -140,13 +140,13 @@ def _references(code: bytes, known: dict[int, str]) -> tuple[tuple[int, str], ..
     at = 0
     while at < len(instructions):
         operation, registers, _, number = instructions[at]
-        source = registers >> 4
-        if operation == _LOAD_64:
-            if number in known and (source == _MAP or number >= _FIRST_UNKNOWN):
-                found.append((at, known[number]))
-            elif source != _NUMBER:
-                raise ValueError(f"instruction {at} refers to what is not in the image")
-        at += 2 if operation == _LOAD_64 else 1
+        loads, source = operation == _LOAD_64, registers >> 4
+        stands_for_another = number >= _FIRST_UNKNOWN and number in known
+        if loads and (stands_for_another or (source == _MAP and number in known)):
+            found.append((at, known[number]))
+        elif stands_for_another or (loads and source != _NUMBER):
+            raise ValueError(f"instruction {at} refers to what is not in the image")
+        at += 2 if loads else 1
     return tuple(found)
 
 
