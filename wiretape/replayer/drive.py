@@ -146,11 +146,8 @@ class Drive:
                 request.method,
                 attempt.awaited,
                 step.last_on_connection,
-                attempt.date,
             )
-            if not answer.equal and (
-                answer.response is None or not answer.response.content.complete
-            ):
+            if not answer.whole:
                 result.note = "the build ended during it"
                 await self._still_there(_CRASH_S, f"during {self._where(result)}")
                 result.note = ""

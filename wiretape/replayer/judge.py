@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from time import time_ns
@@ -10,10 +9,11 @@ from typing import NamedTuple
 
 from wiretape.exchange.content import ContentError
 from wiretape.exchange.http1 import write_request, write_response
-from wiretape.exchange.v1.exchange_pb2 import Content, Exchange, HttpResponse
+from wiretape.exchange.v1.exchange_pb2 import Content, Exchange, HttpRequest, HttpResponse
 from wiretape.replayer.accepted import Acceptance, acceptances
 from wiretape.replayer.carried import Carried, Lacking
 from wiretape.replayer.compare import Difference, compare_responses
+from wiretape.replayer.compare.awaited import Awaited
 from wiretape.replayer.compare.content import plain
 from wiretape.replayer.compare.request import origin_form
 from wiretape.replayer.compare.response import unsent_length
@@ -24,9 +24,6 @@ from wiretape.replayer.rules import Rules
 from wiretape.replayer.values import NOWHERE, Correlation, Judgement, Place, Span, endpoint_of
 from wiretape.replayer.verdict import Lacking as Lacked
 from wiretape.replayer.verdict import Result, State
-
-# Nearly every answer has one, and nearly every answer differs in it alone.
-_DATE = re.compile(rb"(?i)\r\ndate: ?([^\r\n]{29})\r\n")
 
 
 class Untold(NamedTuple):
@@ -79,22 +76,18 @@ class Attempt:
         self.wire = write_request(self._sent)
         correlation.begin(http.request.first_byte_at_ns, time_ns())
         # A response without interim ones and with an end of its own can be compared as bytes.
-        self.awaited: bytes | None = None
-        self.date = (0, 0)
+        self.awaited: Awaited | None = None
         if not http.interim and http.response.content.framing != Content.CLOSE:
-            self.awaited = correlation.to_live(write_response(http.response))
-            head_end = self.awaited.find(b"\r\n\r\n") + 2
-            if found := _DATE.search(self.awaited, 0, head_end):
-                self.date = found.span(1)
+            self.awaited = Awaited(write_response(http.response))
 
     def judge(self, answer: Answer, result: Result) -> None:
         """Put into `result` what became of it."""
         result.live_at_ns = answer.sent_at_ns
         result.live_ns = answer.done_at_ns - answer.sent_at_ns
-        if answer.equal and self._is_accepted_date(answer, result):
+        if answer.equal:
             self._carried.answered_as_recorded(self.position, self._correlation)
             result.state = State.SAME
-        else:
+        elif not self._is_nearly(answer, result):
             self._judge_messages(answer, result)
         self._correlation.end(self._exchange.http.request.first_byte_at_ns)
 
@@ -104,16 +97,22 @@ class Attempt:
         sent = self._sent if self._sent is not http.request else None
         result.keep(http, sent, self._live(answer))
 
-    def _is_accepted_date(self, answer: Answer, result: Result) -> bool:
-        """Whether nothing at all differs, or nothing but a Date that may."""
-        if answer.date is None or self.awaited is None:
-            return True
-        recorded = self.awaited[slice(*self.date)].decode("latin-1")
+    def _is_nearly(self, answer: Answer, result: Result) -> bool:
+        """Whether all that differs is generated, as far as can be told without reading it."""
+        if answer.near is None or self._is_asked_for():
+            return False
         judgement = self._judgement(answer, result)
-        if not View(judgement).same_text(recorded, answer.date.decode("latin-1"), "field", "date"):
+        self._tell_messages(judgement, answer)
+        if not answer.near.is_accepted(View(judgement)):
             return False
         self._accept(judgement)
+        result.state = State.SAME
         return True
+
+    def _is_asked_for(self) -> bool:
+        """Whether later requests need something of this response."""
+        target = self._exchange.http.request.target
+        return self._carried.takes(self.position) or target in self._correlation.evidence.told
 
     def _judge_messages(self, answer: Answer, result: Result) -> None:
         live = self._live(answer)
@@ -128,13 +127,12 @@ class Attempt:
             result.uncreated = unknown.value if unknown is not None else ""
 
     def _live(self, answer: Answer) -> HttpResponse | None:
-        """The response, which was not read where it is equal but for its Date."""
-        if not answer.equal or self.awaited is None:
-            return answer.response
-        start, end = self.date
-        date = answer.date if answer.date is not None else self.awaited[start:end]
-        raw = self.awaited[:start] + date + self.awaited[end:]
-        return read_response(raw, self._exchange.http.request.method)
+        """The response; one that was not read before is."""
+        if answer.response is None and answer.whole:
+            http, near = self._exchange.http, answer.near
+            raw = near.raw if near is not None else write_response(http.response)
+            answer.response = read_response(raw, http.request.method)
+        return answer.response
 
     def _judgement(self, answer: Answer, result: Result) -> Judgement:
         request = self._exchange.http.request
@@ -144,6 +142,15 @@ class Attempt:
         place = Place(endpoint, "response", "", "")
         return Judgement(self._correlation, span, place, rules=self._rules)
 
+    def _tell_messages(self, judgement: Judgement, answer: Answer) -> None:
+        http, sent = self._exchange.http, self._sent
+
+        def live() -> list[HttpRequest | HttpResponse]:
+            response = self._live(answer)
+            return [sent, response] if response is not None else [sent]
+
+        judgement.messages([http.request, http.response], live)
+
     def _compare(
         self, live: HttpResponse | None, answer: Answer, result: Result
     ) -> list[Difference]:
@@ -152,7 +159,7 @@ class Attempt:
             reason = answer.problem or "no response"
             return [Difference("response", "response", str(http.response.status), None, reason)]
         judgement = self._judgement(answer, result)
-        judgement.messages([http.request, http.response], [self._sent, live])
+        self._tell_messages(judgement, answer)
         found = compare_responses(http, live, answer.interim, judgement)
         self._accept(judgement)
         return self._without_known_length(found, live)

@@ -104,6 +104,10 @@ class Carried:
             self._live[slot] = correlation.live_of.get(value, value)
             self._lacking.pop(slot, None)
 
+    def takes(self, position: int) -> bool:
+        """Whether a later message carries anything of this response."""
+        return bool(self._plan.made[position])
+
     def called(self, call: int, live: HttpRequest) -> list[Lacking]:
         """The build made an upstream call; what it lacks that is carried on."""
         place = self._plan.call_places[call]

@@ -85,7 +85,7 @@ def compare_groups(
             text = ", ".join(values)
             found.append(view.difference(kind, name, name, text, None, f"the {kind} is missing"))
         else:
-            found += _compare_values(name, values, others, view, kind)
+            found += compare_values(name, values, others, view, kind)
     for name, others in actual.items():
         if not (view.rules and view.ignores(kind, name)):
             text = ", ".join(others)
@@ -96,9 +96,10 @@ def compare_groups(
     return found
 
 
-def _compare_values(
+def compare_values(
     name: str, recorded: list[str], live: list[str], view: View, kind: str
 ) -> list[Difference]:
+    """Differences between the values that the field lines of one name have."""
     if name == "set-cookie":
         return compare_set_cookies(recorded, live, view, kind)
     if name == "cookie":

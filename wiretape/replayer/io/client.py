@@ -13,6 +13,7 @@ from typing import cast
 
 from wiretape.exchange.http1 import MessageParser
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
+from wiretape.replayer.compare.awaited import Awaited, Near
 from wiretape.replayer.config import Target
 from wiretape.replayer.mocks.names import closes
 
@@ -40,17 +41,24 @@ class TargetGoneError(Exception):
 class Answer:
     """What the target made of one request; times in ns since the epoch.
 
-    `equal` says that it sent the awaited bytes exactly, but for `date` where that is given; then
-    nothing was parsed. Otherwise there is a `response`, or `problem` says why there is none.
+    `equal` says that it sent the awaited bytes exactly, `near` is a whole response that is nearly
+    so; neither was read. Otherwise there is a `response`, or `problem` says why there is none.
     """
 
     sent_at_ns: int
     done_at_ns: int
     equal: bool = False
-    date: bytes | None = None
+    near: Near | None = None
     response: HttpResponse | None = None
     interim: list[HttpResponse] = field(default_factory=list)
     problem: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """A response came, to its end."""
+        if self.equal or self.near is not None:
+            return True
+        return self.response is not None and self.response.content.complete
 
 
 class _Connection(asyncio.Protocol):
@@ -66,9 +74,10 @@ class _Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[Answer] | None = None
         self._answer = Answer(0, 0)
         self._method = ""
-        self._awaited: bytes | None = None
-        self._date = (0, 0)
+        self._awaited: Awaited | None = None
         self._matched = 0
+        self._begun = b""
+        """What came of a response that may yet be near the awaited one."""
         self.deadline_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -79,15 +88,13 @@ class _Connection(asyncio.Protocol):
         self,
         wire: bytes,
         method: str,
-        awaited: bytes | None,
-        date: tuple[int, int],
+        awaited: Awaited | None,
         waiter: asyncio.Future[Answer],
     ) -> None:
-        """Write a request; `awaited` is the response that would be accepted without parsing, but
-        for the bytes of `date` (start, end)."""
+        """Write a request; a response that is the awaited one, or near it, is not parsed."""
         assert self.transport is not None
-        self._waiter, self._method, self._awaited, self._matched = waiter, method, awaited, 0
-        self._date = date
+        self._waiter, self._method, self._awaited = waiter, method, awaited
+        self._matched, self._begun = 0, b""
         self._answer = Answer(time_ns(), 0)
         if awaited is None:
             self._parser.expect(method)
@@ -99,30 +106,24 @@ class _Connection(asyncio.Protocol):
             self.close()
             return
         if self._awaited is not None:
-            if self._awaited.startswith(data, self._matched):
+            wire = self._awaited.wire
+            if not self._begun and wire.startswith(data, self._matched):
                 self._matched += len(data)
-                if self._matched == len(self._awaited):
+                if self._matched == len(wire):
                     self._answer.equal = True
                     self._finish()
                 return
-            if self._is_awaited_but_for_date(data, self._awaited):
-                start, end = self._date
-                self._answer.equal, self._answer.date = True, data[start:end]
+            data = (self._begun or wire[: self._matched]) + data
+            if (near := self._awaited.near(data)) is not None:
+                self._answer.near = near
                 self._finish()
                 return
-            data = self._awaited[: self._matched] + data
+            if self._awaited.is_begun(data):
+                self._begun = data
+                return
             self._awaited = None
             self._parser.expect(self._method)
         self._read(self._parser.receive_data(data, time_ns()))
-
-    def _is_awaited_but_for_date(self, data: bytes, awaited: bytes) -> bool:
-        start, end = self._date
-        return (
-            not self._matched
-            and len(data) == len(awaited)
-            and data.startswith(awaited[:start])
-            and data.endswith(awaited[end:])
-        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._waiter is None:
@@ -131,10 +132,10 @@ class _Connection(asyncio.Protocol):
             return
         self.closed = True
         if self._awaited is not None:
-            # The start of the awaited response, and no more of it.
-            awaited, self._awaited = self._awaited[: self._matched], None
+            # The start of a response, and no more of it.
+            begun, self._awaited = self._begun or self._awaited.wire[: self._matched], None
             self._parser.expect(self._method)
-            self._read(self._parser.receive_data(awaited, time_ns()))
+            self._read(self._parser.receive_data(begun, time_ns()))
         if self._waiter is not None:
             self._read(self._parser.receive_eof(time_ns()))
         if self._waiter is not None:
@@ -158,8 +159,7 @@ class _Connection(asyncio.Protocol):
     def timed_out(self, after: str) -> None:
         if self._waiter is not None:
             self.close()
-            begun = self._parser.in_message or self._matched
-            self._give_up(f"no {'complete ' if begun else ''}response within {after}")
+            self._give_up(f"no {'complete ' if self.heard else ''}response within {after}")
 
     def _give_up(self, problem: str) -> None:
         self._answer.problem = problem
@@ -174,7 +174,7 @@ class _Connection(asyncio.Protocol):
     @property
     def heard(self) -> bool:
         """A part of a response has come."""
-        return bool(self._matched) or self._parser.in_message
+        return bool(self._matched or self._begun) or self._parser.in_message
 
     def close(self) -> None:
         self.closed = True
@@ -209,12 +209,11 @@ class Client:
         connection_id: str,
         wire: bytes,
         method: str,
-        awaited: bytes | None,
+        awaited: Awaited | None,
         last: bool,
-        date: tuple[int, int] = (0, 0),
     ) -> Answer:
         """Send `wire` and wait for its response; `last` closes the connection then. A response
-        that is `awaited`, but for its bytes from `date[0]` to `date[1]`, is not parsed.
+        that is `awaited`, or near it, is not parsed.
 
         Raises TargetGoneError where no connection can be made.
         """
@@ -224,13 +223,13 @@ class Client:
         if connection is None or connection.closed:
             connection = await self._open(connection_id)
         reused = connection.used
-        answer = await self._ask(connection, wire, method, awaited, date)
+        answer = await self._ask(connection, wire, method, awaited)
         if reused and answer.problem == _DROPPED and not connection.heard and method in _IDEMPOTENT:
             # A kept connection may end at any moment; only a new one shows what the build does.
             self._keeps = False
             with contextlib.suppress(TargetGoneError):
                 connection = await self._open(connection_id)
-                answer = await self._ask(connection, wire, method, awaited, date)
+                answer = await self._ask(connection, wire, method, awaited)
         elif reused and answer.problem is None:
             self._keeps = self._keeps is not False
         if last:
@@ -255,8 +254,7 @@ class Client:
         connection: _Connection,
         wire: bytes,
         method: str,
-        awaited: bytes | None,
-        date: tuple[int, int],
+        awaited: Awaited | None,
     ) -> Answer:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Answer] = loop.create_future()
@@ -267,7 +265,7 @@ class Client:
             self._timer = loop.call_at(connection.deadline_s, self._look_at_deadlines)
         connection.used = True
         try:
-            connection.ask(wire, method, awaited, date, waiter)
+            connection.ask(wire, method, awaited, waiter)
             return await waiter
         finally:
             self._busy.discard(connection)

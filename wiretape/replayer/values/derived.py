@@ -67,9 +67,13 @@ _SPELLINGS: dict[str, Callable[[bytes], str]] = {
 class Blobs:
     """The bytes of one side's messages that digests can be made of: each content, then decoded."""
 
-    def __init__(self, messages: Sequence[Message]) -> None:
-        self._messages = messages
+    def __init__(self, messages: Sequence[Message] | Callable[[], Sequence[Message]]) -> None:
+        self._given = messages
         self._spelled: dict[tuple[int, str, str], str] = {}
+
+    @cached_property
+    def _messages(self) -> Sequence[Message]:
+        return self._given() if callable(self._given) else self._given
 
     @property
     def empty(self) -> bool:

@@ -123,6 +123,7 @@ class Timeline:
         return found
 
 
+@lru_cache(4096)
 def read_instant(text: str) -> Instant | None:
     """The instant that a whole text names, or None; a time without a zone counts as UTC."""
     if len(text) < 10:

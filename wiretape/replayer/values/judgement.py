@@ -123,8 +123,13 @@ class Judgement:
         """Why the value that was refused last was refused; "" where there is no more to say."""
         return self._reason
 
-    def messages(self, recorded: Sequence[Message], live: Sequence[Message]) -> None:
+    def messages(
+        self,
+        recorded: Sequence[Message],
+        live: Sequence[Message] | Callable[[], Sequence[Message]],
+    ) -> None:
         """Of what digests may have been made: these messages; to be said before fields are judged.
+        A function is asked for them only if there is a digest.
 
         Both sides name the same ones, the one that is judged last: the request, then the response.
         """
