@@ -208,7 +208,7 @@ async def _asked(pieces: list[bytes | None], method: str) -> Answer:
     client = Client(Target("127.0.0.1", port), S // 4)
     try:
         request = f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode()
-        return await client.exchange("c", request, method, Awaited(RECORDED), last=False)
+        return await client.exchange("c", request, method, lambda: Awaited(RECORDED), last=False)
     finally:
         client.close()
         server.close()

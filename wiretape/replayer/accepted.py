@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wiretape.replayer.values import Judgement
 
@@ -11,8 +12,7 @@ from wiretape.replayer.values import Judgement
 _MAX_GROUPS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(NamedTuple):
     """One value that is not as recorded and was accepted as generated.
 
     `kind` is its class: unique, counter, composite, derived, time, duration, own-address, float,

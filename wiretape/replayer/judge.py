@@ -51,7 +51,7 @@ class Untold(NamedTuple):
 
 
 class Attempt:
-    """One step of one run: `wire` is what to send, `awaited` what may come without being read.
+    """One step of one run: `wire` is what to send.
 
     `untold` is set where a length differs that a later GET may yet confirm.
     """
@@ -75,10 +75,14 @@ class Attempt:
         self._sent = carried.request(position, http.request, correlation)[0]
         self.wire = write_request(self._sent)
         correlation.begin(http.request.first_byte_at_ns, time_ns())
-        # A response without interim ones and with an end of its own can be compared as bytes.
-        self.awaited: Awaited | None = None
-        if not http.interim and http.response.content.framing != Content.CLOSE:
-            self.awaited = Awaited(write_response(http.response))
+
+    def awaited(self) -> Awaited | None:
+        """What may come without being read."""
+        http = self._exchange.http
+        # Without interim ones, and with an end of its own, it can be compared as bytes.
+        if http.interim or http.response.content.framing == Content.CLOSE:
+            return None
+        return Awaited(write_response(http.response))
 
     def judge(self, answer: Answer, result: Result) -> None:
         """Put into `result` what became of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -55,7 +56,13 @@ def replay(config: Config, tell: Callable[[str], None]) -> Verdict:
     Raises UsageError and UnfitRecordingError before anything is started; all that goes wrong
     afterwards is in the verdict.
     """
-    run = _planned(config, tell)
+    # Nothing in a plan is a cycle, and there are many things in it.
+    gc.disable()
+    try:
+        run = _planned(config, tell)
+    finally:
+        gc.freeze()
+        gc.enable()
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     run.verdict.started_at_ns = time_ns()
     began_ns = monotonic_ns()

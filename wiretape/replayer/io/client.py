@@ -28,6 +28,9 @@ _DROPPED = "the connection was closed without a response"
 # Makes a connected socket to a host and port; None says that any way will do. Raises OSError.
 Connect = Callable[[str, int], Awaitable[socket.socket | None]]
 
+# The response that is awaited, where it can be told from others by its bytes.
+AskAwaited = Callable[[], Awaited | None]
+
 
 class TargetGoneError(Exception):
     """No connection to the target can be made any more."""
@@ -88,17 +91,19 @@ class _Connection(asyncio.Protocol):
         self,
         wire: bytes,
         method: str,
-        awaited: Awaited | None,
+        awaited: AskAwaited | None,
         waiter: asyncio.Future[Answer],
     ) -> None:
         """Write a request; a response that is the awaited one, or near it, is not parsed."""
         assert self.transport is not None
-        self._waiter, self._method, self._awaited = waiter, method, awaited
+        self._waiter, self._method = waiter, method
         self._matched, self._begun = 0, b""
         self._answer = Answer(time_ns(), 0)
-        if awaited is None:
-            self._parser.expect(method)
         self.transport.write(wire)
+        # While the target works.
+        self._awaited = awaited() if awaited is not None else None
+        if self._awaited is None:
+            self._parser.expect(method)
 
     def data_received(self, data: bytes) -> None:
         if self._waiter is None:
@@ -209,11 +214,11 @@ class Client:
         connection_id: str,
         wire: bytes,
         method: str,
-        awaited: Awaited | None,
+        awaited: AskAwaited | None,
         last: bool,
     ) -> Answer:
         """Send `wire` and wait for its response; `last` closes the connection then. A response
-        that is `awaited`, or near it, is not parsed.
+        that is `awaited`, or near it, is not parsed; that is asked for when the request is sent.
 
         Raises TargetGoneError where no connection can be made.
         """
@@ -254,7 +259,7 @@ class Client:
         connection: _Connection,
         wire: bytes,
         method: str,
-        awaited: Awaited | None,
+        awaited: AskAwaited | None,
     ) -> Answer:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Answer] = loop.create_future()

@@ -41,6 +41,23 @@ _LEAST_SHARED = 2
 _UNLIKELY = 100
 
 
+class _Line(NamedTuple):
+    """A field whose value counts, by its name in lower case."""
+
+    name: str
+    is_coding: bool
+
+
+@lru_cache(4096)
+def _line(name: bytes) -> _Line | None:
+    """None for a field that has neither a location, nor a number of something, nor a coding."""
+    lower = name.decode("latin-1").lower()
+    is_coding = lower == "content-encoding"
+    if not (is_coding or lower == "location" or is_identifier(lower)):
+        return None
+    return _Line(lower, is_coding)
+
+
 class First(NamedTuple):
     """Where a number came first: in the exchange that began then, and who chose it.
 
@@ -152,10 +169,14 @@ class Evidence:
     ) -> None:
         """Note the random tokens and the identifying numbers of a message."""
         target = message.target if isinstance(message, HttpRequest) else b""
-        content = plain(message)
-        fields = [(line.name.decode("latin-1").lower(), line.value) for line in message.fields]
+        lines = [(line.name, line.value) for line in message.fields]
+        named = [(line, value) for name, value in lines if (line := _line(name)) is not None]
+        content = message.content.data
+        codings = [value for line, value in named if line.is_coding] if content else None
+        if codings:
+            content = plain(content, b", ".join(codings))
         tokens, identifiers = read_content(content)
-        head = b"\n".join((target, *(value for _, value in fields)))
+        head = b"\n".join((target, *(value for _, value in lines)))
         self.tokens.note(tokens | tokens_in(head), first.at_ns, first.origin)
         path, _, query = target.decode("latin-1").partition("?")
         for entity, number in numbers_in_path(path):
@@ -165,13 +186,13 @@ class Evidence:
         for part in query.split("&") if query else ():
             name, _, given = part.partition("=")
             notes.add("query", name, given)
-        for name, value in fields:
-            if name == "location":
-                place = Place(endpoint, side, "field", name)
+        for line, value in named:
+            if line.name == "location":
+                place = Place(endpoint, side, "field", line.name)
                 for entity, number in numbers_in_path(value.decode("latin-1")):
                     self._carried(entity, number, first, place)
-            elif is_identifier(name):
-                notes.add("field", name, value.decode("latin-1"))
+            elif not line.is_coding:
+                notes.add("field", line.name, value.decode("latin-1"))
         for name, inner in identifiers:
             notes.add("json", name, inner)
         notes.close()

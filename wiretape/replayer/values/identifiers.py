@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from wiretape.exchange.content import ContentError, decode_content, field_value
-from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
+from wiretape.exchange.content import ContentError, decode_content
 from wiretape.replayer.values.names import is_identifier, singular, words_of
 from wiretape.replayer.values.tokens import tokens_in
 
@@ -21,12 +21,8 @@ _KEPT_BYTES = 64 << 10
 _SEGMENT = re.compile(r"/([A-Za-z][\w.~-]*)/(?:[A-Za-z]{1,8}[-_]?)?([0-9]{1,20})(?=[/?#]|$)")
 
 
-def plain(message: HttpRequest | HttpResponse) -> bytes:
-    """The content without its codings, if they can be undone."""
-    data = message.content.data
-    codings = field_value(message.fields, b"content-encoding") if data else b""
-    if not codings:
-        return data
+def plain(data: bytes, codings: bytes) -> bytes:
+    """A content without its codings, if they can be undone."""
     try:
         return decode_content(data, codings, MAX_DECODED_BYTES)
     except ContentError:
@@ -54,24 +50,37 @@ def _read(content: bytes) -> tuple[frozenset[str], tuple[tuple[str, Any], ...]]:
 _known = lru_cache(256)(_read)
 
 
-def _identifiers(content: bytes) -> Iterator[tuple[str, Any]]:
+def _identifiers(content: bytes) -> Sequence[tuple[str, Any]]:
     """JSON path and value of every member whose name identifies something."""
-    try:
-        yield from _walk("$", "", json.loads(content))
-    except (ValueError, RecursionError):
-        return
+    found: list[tuple[str, Any]] = []
+    # What was found until then counts where it is nested too deeply.
+    with suppress(ValueError, RecursionError):
+        _walk("$", "", json.loads(content), found)
+    return found
 
 
-def _walk(path: str, member: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            if isinstance(inner, dict | list):
-                yield from _walk(f"{path}.{name}", name, inner)
-            elif type(inner) in (int, str) and is_identifier(name):
-                yield f"{path}.{name}", inner
-    elif isinstance(value, list):
+def _walk(path: str, member: str, value: Any, found: list[tuple[str, Any]]) -> None:
+    """`value` is an object or array, `member` the name of what it stands in."""
+    if type(value) is dict:
+        for name, below, is_named in _members(path, tuple(value)):
+            inner = value[name]
+            kind = type(inner)
+            if kind is dict or kind is list:
+                _walk(below, name, inner, found)
+            elif is_named and (kind is str or kind is int):
+                found.append((below, inner))
+    elif type(value) is list:
+        below = f"{path}[*]"
         for inner in value:
-            if isinstance(inner, dict | list):
-                yield from _walk(f"{path}[*]", member, inner)
-            elif type(inner) in (int, str) and is_identifier(member):
-                yield f"{path}[*]", inner
+            kind = type(inner)
+            if kind is dict or kind is list:
+                _walk(below, member, inner, found)
+            elif (kind is str or kind is int) and is_identifier(member):
+                found.append((below, inner))
+
+
+@lru_cache(1024)
+def _members(path: str, names: tuple[str, ...]) -> tuple[tuple[str, str, bool], ...]:
+    """Name, path, and whether the name identifies something: objects with these members come
+    often."""
+    return tuple((name, f"{path}.{name}", is_identifier(name)) for name in names)

@@ -13,7 +13,7 @@ from wiretape.replayer.values.composite import Composite, same_signature, take_a
 from wiretape.replayer.values.counters import Counters, families_at
 from wiretape.replayer.values.firsts import Origin
 from wiretape.replayer.values.instants import SECOND_NS, Instant, Span, read_instant, spell
-from wiretape.replayer.values.names import is_digest
+from wiretape.replayer.values.names import duration_unit_ns, is_digest
 from wiretape.replayer.values.place import NOWHERE, Place
 from wiretape.replayer.values.renaming import Correlation
 from wiretape.replayer.values.tokens import (
@@ -41,6 +41,8 @@ _FINE_DIGITS = 7
 # A number with nothing beside it but a prefix of its own, as in INV-2024-0017.
 _ALONE = re.compile(r"(?:[A-Za-z]{1,16}[-_]?)?[0-9]+(?:-[0-9]+)*")
 _MOST_DIGITS = 20
+# No time, no address, no base64 of JSON.
+_HEX = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{16,}")
 _NO_BLOBS = derived.Blobs(()), derived.Blobs(())
 
 Message = derived.Message
@@ -178,6 +180,8 @@ class Judgement:
     def _same_text(self, recorded: str, live: str) -> bool:
         if is_uuid(recorded):
             return self._same_uuid(recorded, live)
+        if self._is_only_random(recorded) and fits(recorded, live):
+            return self._rename(recorded, live)
         if (as_time := self._same_time(recorded, live)) is not None and (
             as_time or not recorded.isdigit()
         ):
@@ -198,6 +202,13 @@ class Judgement:
         if not recorded.startswith("/") and is_random_base64(recorded, live):
             return self._rename(recorded, live)
         return self._same_parts(recorded, live)
+
+    def _is_only_random(self, text: str) -> bool:
+        """Whether it is hex of random bits and can be nothing else here: the usual identifier, of
+        which a judgement has many."""
+        if not _HEX.fullmatch(text) or is_digest(self._name) or not looks_random(text):
+            return False
+        return duration_unit_ns(self._name) is None
 
     def _same_parts(self, recorded: str, live: str) -> bool:
         """Fixed text lies at the even places, tokens at the odd ones."""
