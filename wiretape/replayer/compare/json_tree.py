@@ -5,6 +5,7 @@ Numbers are exact: 1 and 1.0 differ in kind, 1.0 and 1.00 do not differ, nothing
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
@@ -23,6 +24,14 @@ _ANOTHER_ORDER = (
 
 # A step is an index, a member's name, or a member's generated name.
 _Path = tuple["_Path", "str | int | _Generated"] | None
+
+
+def _is_identical(recorded: Any, live: Any) -> bool:
+    """Whether equal values are of the same kinds too, down to their scalars; False if not known."""
+    try:
+        return marshal.dumps(recorded, 0) == marshal.dumps(live, 0)
+    except ValueError:
+        return False  # it has fractions, or is nested deeply
 
 
 class _Generated(str):
@@ -63,6 +72,8 @@ class _Comparison:
         if kind is not type(live):
             self._compare_kinds(path, recorded, live)
         elif kind is dict or kind is list:
+            if recorded == live and _is_identical(recorded, live):
+                return
             if self._view.rules and self._view.ignores(self._part, self._name(path)):
                 return
             if kind is dict:
