@@ -116,6 +116,7 @@ def test_what_may_be_framed_otherwise_is_not_near(recorded: bytes, live: bytes) 
         (wire(f'{{"a":"{U1}",}}'), wire(f'{{"a":"{U2}",}}')),
         (wire(f'{{"a":"\\u0041{U1}"}}'), wire(f'{{"a":"\\u0041{U2}"}}')),
         (wire(f'{{"b":"\ue0000","a":"{U1}"}}'), wire(f'{{"b":"\ue0000","a":"{U2}"}}')),
+        (wire(f'{{"a":"{U1}\n"}}'), wire(f'{{"a":"{U2}"}}')),
         (wire(f'{{"a":"{U1}"}}'), wire(f'{{"a":"{U2[:-1]}\x00"}}')),
         (wire(f'{{"a":"{U1}"}}'), wire(f'{{"a":"{U2[:-1]}'.encode() + b'\xff"}')),
         (wire(f'{{"a":"{U1}","b":"{U1}"}}'), wire(f'{{"a":"{U2}","b":"{U4}"}}')),

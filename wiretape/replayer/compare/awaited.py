@@ -181,7 +181,7 @@ def _is_same(pair: _Pair, name: str, view: View) -> bool:
         text, live = pair.recorded.decode(), pair.live.decode()
     except UnicodeDecodeError:
         return False
-    if _NOT_IN_STRINGS.search(live):
+    if _NOT_IN_STRINGS.search(text) or _NOT_IN_STRINGS.search(live):
         return False
     return view.same_text(text, live, "json", name)
 
