@@ -10,13 +10,20 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest
-from wiretape.replayer.carried.candidates import Message, is_json, media_type, plain_content
+from wiretape.replayer.carried.candidates import (
+    Lines,
+    Message,
+    is_json,
+    lines_of,
+    media_type,
+    plain_content,
+)
 from wiretape.replayer.carried.tokens import MAX_VALUE, from_base64, spans
 
 Path = tuple[str | int, ...]
@@ -27,6 +34,7 @@ _ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENTITY_TAG = re.compile(r'(?:W/)?"([^"]+)"')
 _BEFORE = 24
+_JSON = json.JSONDecoder(parse_float=str)
 
 
 class Seen:
@@ -36,21 +44,29 @@ class Seen:
         self.message = message
 
     @cached_property
+    def lines(self) -> Lines:
+        return lines_of(self.message)
+
+    @cached_property
     def fields(self) -> dict[str, list[str]]:
         """Values by lower-case name."""
+        return self.fields_but(frozenset())
+
+    def fields_but(self, left_out: frozenset[bytes]) -> dict[str, list[str]]:
         groups: dict[str, list[str]] = {}
-        for field in self.message.fields:
-            name = field.name.decode("latin-1").lower()
-            groups.setdefault(name, []).append(field.value.decode("utf-8", "surrogateescape"))
+        for name, value in self.lines:
+            if name not in left_out:
+                values = groups.setdefault(name.decode("latin-1").lower(), [])
+                values.append(value.decode("utf-8", "surrogateescape"))
         return groups
 
     @cached_property
     def kind(self) -> str:
-        return media_type(self.message)
+        return media_type(self.lines)
 
     @cached_property
     def content(self) -> bytes | None:
-        return plain_content(self.message)
+        return plain_content(self.message, self.lines)
 
     @cached_property
     def json(self) -> Any:
@@ -58,7 +74,8 @@ class Seen:
         if self.content is None or not is_json(self.kind, self.content):
             return _NOTHING
         try:
-            return json.loads(self.content, parse_float=str)
+            text = self.content.decode(json.detect_encoding(self.content), "surrogatepass")
+            return _JSON.decode(text)
         except (ValueError, RecursionError):
             return _NOTHING
 
@@ -347,26 +364,35 @@ def claims(token: str) -> Any:
     if text is None:
         return _NOTHING
     try:
-        return json.loads(text, parse_float=str)
+        return _JSON.decode(text)
     except (ValueError, RecursionError):
         return _NOTHING
 
 
-def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Every string and number of a JSON value, as text."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for name, member in value.items():
-            if isinstance(member, dict | list):
-                yield from leaves(member, (*path, name))
-            elif member is not None and not isinstance(member, bool):
-                yield (*path, name), str(member)
-    elif isinstance(value, list):
-        for index, member in enumerate(value):
-            yield from leaves(member, (*path, index))
-    elif isinstance(value, int) and not isinstance(value, bool):
-        yield path, str(value)
+def leaves(value: Any, counts: Callable[[str], bool]) -> Iterator[tuple[Path, str]]:
+    """The strings and numbers of a JSON value, as text, that count."""
+    path: list[str | int] = []
+    levels = [_members(value) if isinstance(value, dict | list) else iter([(None, value)])]
+    while levels:
+        for step, member in levels[-1]:
+            kind = type(member)
+            if kind is dict or kind is list:
+                path.append(step)
+                levels.append(_members(member))
+                break
+            # Of floats there are but NaN and infinities: fractions are text.
+            if kind is str or kind is int or (kind is float and type(step) is str):
+                text = member if kind is str else str(member)
+                if counts(text):
+                    yield ((*path, step) if step is not None else ()), text
+        else:
+            levels.pop()
+            if path:
+                path.pop()
+
+
+def _members(value: dict[str, Any] | list[Any]) -> Iterator[tuple[Any, Any]]:
+    return iter(value.items()) if isinstance(value, dict) else iter(enumerate(value))
 
 
 def _at(value: Any, path: Path, everywhere: bool) -> list[str]:
