@@ -167,12 +167,12 @@ def _in_url(text: str, scope: Scope) -> Iterator[Candidate]:
     named = ""
     for segment in path.split("/"):
         end = start + len(segment)
-        if segment.isascii() and segment.isalpha() and len(segment) < SHORTEST:
+        if len(segment) < SHORTEST and segment.isalpha() and segment.isascii():
             # A plain word, as most are: neither an id nor distinctive.
             named = segment
             start = end + 1
             continue
-        value = unquote(segment, "latin-1")
+        value = unquote(segment, "latin-1") if "%" in segment else segment
         keys: list[str] = []
         if is_short_id(value):
             keys.append(key("path", scope.space, path[: start - 1] if start else "", value))
@@ -180,7 +180,8 @@ def _in_url(text: str, scope: Scope) -> Iterator[Candidate]:
                 keys.append(key("id", scope.space, singular(named), value))
         elif segment and not is_whole(value):
             named = segment
-        yield from _in_value(segment, start, keys, ("percent",))
+        if keys or len(segment) >= SHORTEST:
+            yield from _in_value(segment, start, keys, ("percent",))
         start = end + 1
     if mark:
         yield from _in_pairs(query, len(path) + 1, scope._replace(path=path), sent=True)

@@ -17,7 +17,6 @@ from urllib.parse import unquote, urlsplit
 
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest
 from wiretape.replayer.carried.candidates import (
-    Lines,
     Message,
     is_json,
     lines_of,
@@ -42,10 +41,7 @@ class Seen:
 
     def __init__(self, message: Message) -> None:
         self.message = message
-
-    @cached_property
-    def lines(self) -> Lines:
-        return lines_of(self.message)
+        self.lines = lines_of(message)
 
     @cached_property
     def fields(self) -> dict[str, list[str]]:

@@ -42,6 +42,7 @@ _MOST_TOKENS = 10_000
 
 # What follows at one instant: a response before the request that comes after it.
 _INBOUND, _CALL, _ANSWER, _RESPONSE = range(4)
+_CARRYING = (_INBOUND, _ANSWER)
 
 # A value that was brought in by who sends it, and one that was left with the service that way.
 _BROUGHT, _LEFT = -1, -2
@@ -101,22 +102,6 @@ def read_through(
     return _Reading(inbound, calls, places).plan
 
 
-@dataclass(frozen=True, slots=True)
-class _Order(Sequence[tuple[int, int]]):
-    """Kind and number of every message, in the order of time."""
-
-    rows: array[int]
-    kinds: array[int]
-    numbers: array[int]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, place: Any) -> Any:
-        row = self.rows[place]
-        return self.kinds[row], self.numbers[row]
-
-
 class _Taken:
     """Spans that do not meet, in order."""
 
@@ -153,14 +138,15 @@ class _Reading:
             needs_from=array("q", bytes(8 * count)), needs_to=array("q", bytes(8 * count)),
             call_places=places,
         )  # fmt: skip
-        order = self._in_time(places)
+        kinds, numbers = self._in_time(places)
         # What was found further on, for when it is taken.
         self._found: dict[tuple[int, int], tuple[Found, int]] = {}
         self._room = _MOST_FOUND
-        ahead = 0
-        for now, (kind, number) in enumerate(order):
-            while ahead < len(order) and len(self._wanted) < MOST_VALUES:
-                self._gather(*order[ahead])
+        ahead, end = 0, len(kinds)
+        for now, (kind, number) in enumerate(zip(kinds, numbers, strict=True)):
+            while ahead < end and len(self._wanted) < MOST_VALUES:
+                if kinds[ahead] in _CARRYING:
+                    self._gather(kinds[ahead], numbers[ahead])
                 ahead += 1
             ahead = max(ahead, now + 1)
             self._take(kind, number)
@@ -180,8 +166,6 @@ class _Reading:
 
     def _gather(self, kind: int, number: int) -> None:
         """What a message further on carries."""
-        if kind not in (_INBOUND, _ANSWER):
-            return
         found = self._find(kind, number)
         needed = 1
         for _, part in found:
@@ -192,16 +176,14 @@ class _Reading:
 
     def _gather_keys(self, found: Sequence[Candidate]) -> int:
         """How many candidates there are."""
-        add = self._wanted.add
         count = len(found)
         for candidate in found:
-            for key in candidate.keys:
-                add(key)
+            self._wanted.add(candidate.keys)
             if candidate.inner:
                 count += self._gather_keys(candidate.inner)
         return count
 
-    def _in_time(self, places: Sequence[int]) -> _Order:
+    def _in_time(self, places: Sequence[int]) -> tuple[array[int], array[int]]:
         """Kind and number of every message, in the order in which a client could know of them."""
         times, order, kinds, numbers = array("q"), array("q"), array("b"), array("q")
 
@@ -224,7 +206,10 @@ class _Reading:
         # Sorts are stable, and find what is nearly in order; the least significant comes first.
         for column in (numbers, kinds, order, times):
             rows.sort(key=column.__getitem__)
-        return _Order(array("q", rows), kinds, numbers)
+        return (
+            array("b", map(kinds.__getitem__, rows)),
+            array("q", map(numbers.__getitem__, rows)),
+        )
 
     def _take(self, kind: int, number: int) -> None:
         plan = self.plan
@@ -291,7 +276,7 @@ class _Reading:
         taken = _Taken()
         for candidate in found:
             start, end, keys, codings, text, within = candidate
-            if taken.meets(start, end):
+            if uses and taken.meets(start, end):
                 continue
             if within:
                 inner = self._resolve(within, brought, slots, missing)
@@ -305,12 +290,12 @@ class _Reading:
                 uses.append(Use(start, end, slot, codings, text))
                 taken.add(start, end)
                 continue
-            if all(self._table.get(key) != _LEFT for key in keys):
+            fresh = [key for key in keys if self._table.get(key) != _LEFT]
+            if len(fresh) == len(keys):
                 unmade.append(candidate)
-            for key in keys:
-                if self._table.get(key) != _LEFT:
-                    self._remember(key, brought)
-                    self._wanted.settle(key)
+            for key in fresh:
+                self._remember(key, brought)
+            self._wanted.settle(fresh)
         # Of what lies within each other the whole is named, unless a part of it was made.
         for candidate in unmade:
             if not taken.meets(candidate.start, candidate.end):
@@ -360,7 +345,7 @@ class _Reading:
             made = Made(event, tuple(places))
             if known is None or (is_stored(key) and not (isinstance(known, int) and known >= 0)):
                 self._remember(key, made)
-                self._wanted.settle(key)
+                self._wanted.settle((key,))
             elif isinstance(known, int) and is_stored(key):
                 self._filled_by[known] = event
                 makes.append((known, made.places))

@@ -68,8 +68,10 @@ def produced(message: Message, scope: Scope, wanted: Wanted) -> Iterator[Found]:
     for name in ("location", "content-location"):
         for nth, value in enumerate(fields.get(name, ())):
             yield from _in_leaf(InField(name, nth), (), value, scope, wanted, True)
-    yield from _in_cookies(fields.get("set-cookie", ()), scope, wanted)
-    yield from _in_validators(fields, scope)
+    if "set-cookie" in fields:
+        yield from _in_cookies(fields["set-cookie"], scope, wanted)
+    if "etag" in fields or "last-modified" in fields:
+        yield from _in_validators(fields, scope)
     if not wanted:
         return
     for name, values in fields.items():
@@ -202,7 +204,7 @@ def _in_part(root: Root, steps: tuple[Step, ...], text: str, wanted: Wanted) -> 
             yield text[start:end], Place(root, (*steps, between(text, start, end)))
 
 
-def _in_cookies(lines: list[str] | tuple[()], scope: Scope, wanted: Wanted) -> Iterator[Found]:
+def _in_cookies(lines: list[str], scope: Scope, wanted: Wanted) -> Iterator[Found]:
     for line in lines:
         name, mark, raw = line.partition(";")[0].partition("=")
         value = raw.strip().strip('"')

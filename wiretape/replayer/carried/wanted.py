@@ -7,9 +7,10 @@ wanted can stand, like those that only repeat what was asked for, are not read.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TypeVar
 
-from wiretape.replayer.carried.families import is_short, is_stored, value_of
+from wiretape.replayer.carried.families import is_stored, value_of
 from wiretape.replayer.carried.tokens import SHORTEST
 
 T = TypeVar("T", str, bytes)
@@ -36,32 +37,31 @@ class Wanted:
     def __contains__(self, key: str) -> bool:
         return key in self._keys or key in self._stored
 
-    def add(self, key: str) -> None:
-        """A message further on carries it."""
-        if is_stored(key):
-            self._stored.add(key)
-            return
-        if key in self._keys:
-            return
-        self._keys.add(key)
-        value = key
-        if is_short(key):
+    def add(self, keys: Iterable[str]) -> None:
+        """A message further on carries them."""
+        for key in keys:
+            if key in self._keys:
+                continue
+            if is_stored(key):
+                self._stored.add(key)
+                continue
+            self._keys.add(key)
             value = value_of(key)
-            self._short[value] = self._short.get(value, 0) + 1
-        core = _core(value)
-        self._cores[core] = self._cores.get(core, 0) + 1
+            if value is not key:
+                self._short[value] = self._short.get(value, 0) + 1
+            core = _core(value)
+            self._cores[core] = self._cores.get(core, 0) + 1
 
-    def settle(self, key: str) -> None:
-        """It is known by now where it came from, so it is not looked for again."""
-        if key not in self._keys:
-            return
-        self._keys.remove(key)
-        value = key
-        if is_short(key):
+    def settle(self, keys: Iterable[str]) -> None:
+        """It is known by now where they came from, so they are not looked for again."""
+        for key in keys:
+            if key not in self._keys:
+                continue
+            self._keys.remove(key)
             value = value_of(key)
-            _less(self._short, value)
-        core = _core(value)
-        _less(self._cores, core)
+            if value is not key:
+                _less(self._short, value)
+            _less(self._cores, _core(value))
 
     def long(self, value: str) -> bool:
         """Whether a distinctive value is wanted."""
