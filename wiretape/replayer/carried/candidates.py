@@ -357,7 +357,7 @@ def _in_known_json(text: str, space: str, collection: str) -> tuple[Candidate, .
 def _in_json(text: str, space: str, collection: str) -> Iterator[Candidate]:
     name, is_of_id = "", False
     for match in _JSON_ATOM.finditer(text):
-        kind = match.lastindex
+        kind = match.lastindex or 0
         if kind == _IS_NAME:
             name = match[1]
             is_of_id = stem_of(name) is not None

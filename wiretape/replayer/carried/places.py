@@ -367,7 +367,7 @@ def claims(token: str) -> Any:
 
 def leaves(value: Any, counts: Callable[[str], bool]) -> Iterator[tuple[Path, str]]:
     """The strings and numbers of a JSON value, as text, that count."""
-    path: list[str | int] = []
+    path: list[Any] = []
     levels = [_members(value) if isinstance(value, dict | list) else iter([(None, value)])]
     while levels:
         for step, member in levels[-1]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest
 from wiretape.replayer.carried.candidates import (
