@@ -275,6 +275,23 @@ def test_a_fresh_value_in_a_call_binds_it() -> None:
     assert status(ask(mocks, post("/pay", {"key": L2, "cents": 6}))) == 599
 
 
+def test_an_answer_given_before_is_given_in_the_values_of_now() -> None:
+    service = Service([(post("/pay", {"key": U1}), answer_of(b"paid"))])
+    service.outside(get("/last"), response_of(200, {"last": U1, "at": "2023-11-14T22:13:20Z"}))
+    service.outside(get("/next"), response_of(200, {"at": "2023-11-14T22:13:21Z"}))
+    mocks = service.mocks(shift=True)
+    service.drive(0)
+    first = json.loads(content(ask(mocks, get("/last"))))
+    later = mocks.answer(UP, get("/last", Connection="close"), NOW + 10**9)
+    assert json.loads(content(later)) == first, "one instant has one live one"
+    assert later.close
+    assert not ask(mocks, get("/last")).close
+    assert status(ask(mocks, post("/pay", {"key": L1}))) == 200
+    assert json.loads(content(ask(mocks, get("/last")))) == {**first, "last": L1}
+    then = json.loads(content(mocks.answer(UP, get("/next"), NOW + 10**9)))
+    assert then["at"] != first["at"]
+
+
 def test_nothing_similar_is_served() -> None:
     mocks = mocks_of((post("/pay", {"cents": 5}), response_of(200, {"ok": True})))
     answer = ask(mocks, post("/pay", {"cents": 6}))
