@@ -16,7 +16,6 @@ from typing import NamedTuple, TypeVar, cast
 
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest
 from wiretape.replayer.carried.candidates import (
-    TARGET,
     Candidate,
     Message,
     Scope,
@@ -24,11 +23,12 @@ from wiretape.replayer.carried.candidates import (
     path_of,
 )
 from wiretape.replayer.carried.expiry import Token
-from wiretape.replayer.carried.families import is_short, is_stored
+from wiretape.replayer.carried.families import is_stored
 from wiretape.replayer.carried.owners import Sessions
-from wiretape.replayer.carried.places import Place, claims
+from wiretape.replayer.carried.places import Place
 from wiretape.replayer.carried.produced import produced
 from wiretape.replayer.carried.rewriting import Parts, Use
+from wiretape.replayer.carried.unknown import Unknown, named, note_tokens, tells
 from wiretape.replayer.carried.wanted import Wanted
 from wiretape.replayer.sessions import server_of, spell
 
@@ -38,7 +38,6 @@ MOST_VALUES = 500_000
 # How many candidates are kept from when they are looked ahead to until they are taken.
 _MOST_FOUND = 65_536
 _MOST_PLACES = 4
-_MOST_TOKENS = 10_000
 
 # What follows at one instant: a response before the request that comes after it.
 _INBOUND, _CALL, _ANSWER, _RESPONSE = range(4)
@@ -46,14 +45,6 @@ _CARRYING = (_INBOUND, _ANSWER)
 
 # A value that was brought in by who sends it, and one that was left with the service that way.
 _BROUGHT, _LEFT = -1, -2
-
-
-class Unknown(NamedTuple):
-    """A value in a request that nothing in the recording created: `kind` is path or credential."""
-
-    kind: str
-    place: str
-    value: str
 
 
 class Made(NamedTuple):
@@ -247,12 +238,12 @@ class _Reading:
         if slots:
             plan.needs.extend(sorted({self._filled_by[slot] for slot in slots}))
             plan.needs_to[position] = len(plan.needs)
-        told = [(part, c) for part, c in unknown if _tells(request, part, c)]
+        told = [(part, c) for part, c in unknown if tells(request, part, c)]
         if not told:
             return
-        self._note_tokens(position, request, told)
+        note_tokens(plan.tokens, position, request, told)
         if 200 <= status < 400 and not (method == "PUT" and status == 201):
-            plan.unknown[position] = tuple(_named(request, part, c) for part, c in told[:2])
+            plan.unknown[position] = tuple(named(request, part, c) for part, c in told[:2])
 
     def _uses(
         self, found: Found, brought: int
@@ -364,25 +355,6 @@ class _Reading:
             self._shared.clear()
         return cast(Shared, self._shared.setdefault(parts, parts))
 
-    def _note_tokens(
-        self, position: int, request: HttpRequest, unknown: list[tuple[int, Candidate]]
-    ) -> None:
-        """Tokens with an end that nobody in the recording issued."""
-        for part, candidate in unknown:
-            if not candidate.text.startswith("eyJ"):
-                continue
-            payload = claims(candidate.text)
-            expires = _seconds(payload.get("exp")) if isinstance(payload, dict) else None
-            if expires is None:
-                continue
-            if len(self.plan.tokens) >= _MOST_TOKENS and candidate.text not in self.plan.tokens:
-                continue
-            token = self.plan.tokens.setdefault(
-                candidate.text, Token(_place(request, part), expires, position)
-            )
-            token.used_until_ns = request.first_byte_at_ns
-            token.count += 1
-
 
 # An upstream is spelled for each of its messages.
 _spell = lru_cache(256)(spell)
@@ -391,38 +363,3 @@ _spell = lru_cache(256)(spell)
 def _scope_of_call(call: Exchange) -> Scope:
     upstream = _spell(server_of(call))
     return Scope(f"{upstream} ", upstream, path_of(call.http.request.target))
-
-
-def _seconds(value: object) -> int | None:
-    """A NumericDate (RFC 7519 §2), also where it was written as a string."""
-    if not isinstance(value, int | float | str):
-        return None
-    try:
-        return int(float(value) if isinstance(value, str) else value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _tells(request: HttpRequest, part: int, candidate: Candidate) -> bool:
-    """Whether something unknown there names a thing, or who asks."""
-    if part == TARGET:
-        return candidate.end <= len(path_of(request.target)) or candidate.text.startswith("eyJ")
-    if part < 0:
-        return candidate.text.startswith("eyJ")
-    name = request.fields[part].name.lower()
-    if name == b"authorization":
-        return True
-    if name == b"cookie":
-        return candidate.codings == ("field",) and not all(map(is_short, candidate.keys))
-    return candidate.text.startswith("eyJ")
-
-
-def _named(request: HttpRequest, part: int, candidate: Candidate) -> Unknown:
-    kind = "path" if part == TARGET else "credential"
-    return Unknown(kind, _place(request, part), candidate.text)
-
-
-def _place(request: HttpRequest, part: int) -> str:
-    if part == TARGET:
-        return "path"
-    return request.fields[part].name.decode("latin-1") if part >= 0 else "content"
