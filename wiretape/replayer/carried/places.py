@@ -10,7 +10,6 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -23,14 +22,12 @@ from wiretape.replayer.carried.candidates import (
     media_type,
     plain_content,
 )
+from wiretape.replayer.carried.json_paths import Path, at, json_path
 from wiretape.replayer.carried.tokens import MAX_VALUE, from_base64, spans
-
-Path = tuple[str | int, ...]
 
 _NOTHING: Any = object()
 _TAG = re.compile(r"<(input|meta)\b([^>]*)>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENTITY_TAG = re.compile(r'(?:W/)?"([^"]+)"')
 _BEFORE = 24
 _JSON = json.JSONDecoder(parse_float=str)
@@ -139,9 +136,9 @@ class InJson(NamedTuple):
 
     def take(self, seen: Seen) -> str | None:
         # An element that still is what it was is the same one, wherever in its array it stands.
-        if self.text and self.text in _at(seen.json, self.path, everywhere=True):
+        if self.text and self.text in at(seen.json, self.path, everywhere=True):
             return self.text
-        return next(iter(_at(seen.json, self.path, everywhere=False)), None)
+        return next(iter(at(seen.json, self.path, everywhere=False)), None)
 
     def __str__(self) -> str:
         return json_path(self.path)
@@ -241,7 +238,7 @@ class Claim(NamedTuple):
     path: Path
 
     def take(self, text: str) -> str | None:
-        return next(iter(_at(claims(text), self.path, everywhere=False)), None)
+        return next(iter(at(claims(text), self.path, everywhere=False)), None)
 
 
 class Link(NamedTuple):
@@ -363,56 +360,3 @@ def claims(token: str) -> Any:
         return _JSON.decode(text)
     except (ValueError, RecursionError):
         return _NOTHING
-
-
-def leaves(value: Any, counts: Callable[[str], bool]) -> Iterator[tuple[Path, str]]:
-    """The strings and numbers of a JSON value, as text, that count."""
-    path: list[Any] = []
-    levels = [_members(value) if isinstance(value, dict | list) else iter([(None, value)])]
-    while levels:
-        for step, member in levels[-1]:
-            kind = type(member)
-            if kind is dict or kind is list:
-                path.append(step)
-                levels.append(_members(member))
-                break
-            # Of floats there are but NaN and infinities: fractions are text.
-            if kind is str or kind is int or (kind is float and type(step) is str):
-                text = member if kind is str else str(member)
-                if counts(text):
-                    yield ((*path, step) if step is not None else ()), text
-        else:
-            levels.pop()
-            if path:
-                path.pop()
-
-
-def _members(value: dict[str, Any] | list[Any]) -> Iterator[tuple[Any, Any]]:
-    return iter(value.items()) if isinstance(value, dict) else iter(enumerate(value))
-
-
-def _at(value: Any, path: Path, everywhere: bool) -> list[str]:
-    """The string or number at a path; `everywhere`: at every index that the path passes."""
-    reached = [value]
-    for step in path:
-        following: list[Any] = []
-        for node in reached:
-            if isinstance(step, str):
-                if isinstance(node, dict) and step in node:
-                    following.append(node[step])
-            elif isinstance(node, list):
-                following += node if everywhere else node[step : step + 1]
-        reached = following
-    scalar = (v for v in reached if isinstance(v, str | int) and not isinstance(v, bool))
-    return [str(v) for v in scalar]
-
-
-def json_path(path: Path) -> str:
-    """As in RFC 9535: $.orders[0].id"""
-    spelled = [
-        f"[{step}]"
-        if isinstance(step, int)
-        else (f".{step}" if _NAME.fullmatch(step) else f"[{json.dumps(step)}]")
-        for step in path
-    ]
-    return "$" + "".join(spelled)

@@ -18,6 +18,7 @@ from wiretape.replayer.carried.families import (
     stem_of,
     told_apart_by,
 )
+from wiretape.replayer.carried.json_paths import Path, leaves
 from wiretape.replayer.carried.places import (
     Claim,
     EntityTag,
@@ -29,7 +30,6 @@ from wiretape.replayer.carried.places import (
     InTarget,
     Link,
     Parameter,
-    Path,
     Place,
     Root,
     Seen,
@@ -38,7 +38,6 @@ from wiretape.replayer.carried.places import (
     between,
     claims,
     in_text,
-    leaves,
     parameters,
     segments,
 )
