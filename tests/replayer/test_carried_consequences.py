@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 
 import pytest
 from tapes import BEGIN_NS, Fields, Tape, request_of, response_of
@@ -165,6 +166,25 @@ def test_a_token_that_expired_is_told_before_the_run(
             f"the JWT in {place} of 2 requests expired on 2023-11-14 23:13:20 UTC, 364 days ago,"
         )
         assert "faketime '2023-11-14 22:13:20 UTC' COMMAND" in expired[0].message
+
+
+@pytest.mark.parametrize(
+    ("end", "found"),
+    [
+        (str(BEGIN_S + 3600), True),
+        (BEGIN_S + 3600.5, True),
+        ("soon", False),
+        ("nan", False),
+        ("1e999", False),
+        (math.nan, False),
+        (math.inf, False),
+        (None, False),
+    ],
+)
+def test_a_token_may_say_its_end_in_odd_ways(tape: Tape, end: object, found: bool) -> None:
+    token = jwt(sub="ada", exp=end)
+    tape.inbound(get("/me", {"Authorization": f"Bearer {token}"}), response_of(200, {}))
+    assert len(plan(tape.exchanges).expired((BEGIN_S + YEAR_S) * 10**9)) == found
 
 
 def test_a_token_that_a_response_issued_does_not_expire(tape: Tape) -> None:

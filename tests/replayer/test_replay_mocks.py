@@ -51,6 +51,7 @@ class Service:
         ]
         self.how = how
         self.in_flight = InFlight()
+        self.correlation = Correlation()
 
     def outside(self, request: HttpRequest, response: HttpResponse) -> None:
         """A call of no exchange, long after the last."""
@@ -70,7 +71,7 @@ class Service:
             )
             for e in self.inbound
         ]
-        correlation = Correlation()
+        correlation = self.correlation
         outbound.sort(key=lambda e: e.http.request.first_byte_at_ns)
         calls = Calls(outbound, steps, self.tape.ends(self.how))
         carried = plan(self.inbound, outbound, [call.place for call in calls.all])
@@ -273,6 +274,23 @@ def test_a_fresh_value_in_a_call_binds_it() -> None:
     assert status(ask(mocks, post("/pay", {"key": L1, "cents": 5}))) == 599, "U2 is not L1"
     assert json.loads(content(ask(mocks, post("/pay", {"key": L2, "cents": 5})))) == {"paid": L2}
     assert status(ask(mocks, post("/pay", {"key": L2, "cents": 6}))) == 599
+
+
+def test_an_answer_given_before_is_given_in_the_values_of_now() -> None:
+    service = Service([])
+    service.outside(get("/last"), response_of(200, {"last": U1, "at": "2023-11-14T22:13:20Z"}))
+    mocks = service.mocks(shift=True)
+    service.drive(0)
+    first = json.loads(content(ask(mocks, get("/last"))))
+    later = mocks.answer(UP, get("/last", Connection="close"), NOW + 10**9)
+    assert json.loads(content(later)) == first, "one instant has one live one"
+    assert later.close
+    assert not ask(mocks, get("/last")).close
+    service.correlation.add({U1: L1})
+    assert json.loads(content(ask(mocks, get("/last")))) == {**first, "last": L1}
+    service.correlation.instants.clear()
+    later = mocks.answer(UP, get("/last"), NOW + 10**9)
+    assert json.loads(content(later))["at"] > first["at"]
 
 
 def test_nothing_similar_is_served() -> None:

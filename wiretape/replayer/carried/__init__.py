@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from wiretape.exchange.v1.exchange_pb2 import Exchange
 from wiretape.replayer.carried.carrying import Carried, Lacking
 from wiretape.replayer.carried.expiry import Expired
-from wiretape.replayer.carried.plan import Unknown, read_through
+from wiretape.replayer.carried.plan import read_through
+from wiretape.replayer.carried.unknown import Unknown
 
 __all__ = ["Carried", "Expired", "Lacking", "Unknown", "plan"]
 

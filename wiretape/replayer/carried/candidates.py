@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from wiretape.exchange.content import ContentError, decode_content, field_value
+from wiretape.exchange.content import ContentError, decode_content
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
 from wiretape.replayer.carried.families import (
     collection_of,
@@ -24,13 +24,16 @@ from wiretape.replayer.carried.families import (
     stem_of,
     told_apart_by,
 )
-from wiretape.replayer.carried.tokens import from_base64, is_whole, spans
+from wiretape.replayer.carried.tokens import SHORTEST, from_base64, is_whole, spans
 
 TARGET, CONTENT = -1, -2
 # Larger contents are neither looked into nor rewritten.
 MAX_CONTENT_BYTES = 4 << 20
+_MAX_KNOWN_JSON = 4096
 
 Message = HttpRequest | HttpResponse
+Lines = list[tuple[bytes, bytes]]
+"""Names in lower case and values of a message's fields, read once: each access makes objects."""
 
 # Of the hop, the client's library, or tracing; and what can hold no value of ours.
 _LEFT_OUT = frozenset(
@@ -51,6 +54,8 @@ _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 _COOKIE = re.compile(r"([^=;\s]+)=\"?([^;\"]*)")
 _PAIR = re.compile(r"([^&=]*)=([^&]*)")
 _JSON_ATOM = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"(\s*:)?|(-?\d[\d.eE+-]*)', re.DOTALL)
+# Its groups: a string, the colon after one, a number.
+_IS_NAME, _IS_NUMBER = 2, 3
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
@@ -81,26 +86,33 @@ class Scope(NamedTuple):
     path: str
 
 
-@lru_cache(1 << 12)
 def path_of(target: bytes) -> str:
     """The path of a request target as it stands, absolute-form included."""
     text = target.decode("latin-1")
-    if match := _SCHEME.match(text):
+    if text[:1] != "/" and (match := _SCHEME.match(text)):
         text = text[match.end() :]
     return text.partition("#")[0].partition("?")[0] or "/"
 
 
-def media_type(message: Message) -> str:
-    value = field_value(message.fields, b"content-type")
+def lines_of(message: Message) -> Lines:
+    return [(field.name.lower(), field.value) for field in message.fields]
+
+
+def _value(lines: Lines, name: bytes) -> bytes:
+    return b", ".join([value for known, value in lines if known == name])
+
+
+def media_type(lines: Lines) -> str:
+    value = _value(lines, b"content-type")
     return value.partition(b";")[0].strip().lower().decode("latin-1")
 
 
-def plain_content(message: Message) -> bytes | None:
+def plain_content(message: Message, lines: Lines) -> bytes | None:
     """The content without its codings; None where it is too large or cannot be read."""
     data = message.content.data
     if not data or len(data) > MAX_CONTENT_BYTES:
         return None
-    codings = field_value(message.fields, b"content-encoding")
+    codings = _value(lines, b"content-encoding")
     if not codings:
         return data
     try:
@@ -122,30 +134,31 @@ def is_text(kind: str, content: bytes) -> bool:
     return True
 
 
-def candidates(message: Message, scope: Scope) -> Iterator[tuple[int, tuple[Candidate, ...]]]:
+def candidates(message: Message, scope: Scope) -> list[tuple[int, tuple[Candidate, ...]]]:
     """For each part that may carry something, its candidates; whole values before their parts."""
+    parts: list[tuple[int, tuple[Candidate, ...]]] = []
     left_out = _LEFT_OUT
     if isinstance(message, HttpRequest):
         left_out = _LEFT_OUT_OF_REQUESTS
         if found := _in_target(message.target, scope):
-            yield TARGET, found
-    for number, field in enumerate(message.fields):
-        name = field.name.lower()
-        if name not in left_out and (found := _in_field(name, field.value, scope)):
-            yield number, found
-    if not message.content.data:
-        return
-    content = plain_content(message)
-    if content is not None and (found := tuple(_in_content(media_type(message), content, scope))):
-        yield CONTENT, found
+            parts.append((TARGET, found))
+    lines = lines_of(message)
+    for number, (name, value) in enumerate(lines):
+        if name not in left_out and (found := _in_field(name, value, scope)):
+            parts.append((number, found))
+    content = plain_content(message, lines)
+    if content is not None and (found := tuple(_in_content(media_type(lines), content, scope))):
+        parts.append((CONTENT, found))
+    return parts
 
 
 def _in_target(target: bytes, scope: Scope) -> tuple[Candidate, ...]:
     text = target.decode("latin-1")
-    scheme = _SCHEME.match(text)
-    start = scheme.end() if scheme else 0
-    found = list(_in_url(text[start:], scope))
-    return tuple(candidate.moved(start) for candidate in found)
+    scheme = _SCHEME.match(text) if text[:1] != "/" else None
+    if scheme is None:
+        return tuple(_in_url(text, scope))
+    start = scheme.end()
+    return tuple(candidate.moved(start) for candidate in _in_url(text[start:], scope))
 
 
 def _in_url(text: str, scope: Scope) -> Iterator[Candidate]:
@@ -154,7 +167,12 @@ def _in_url(text: str, scope: Scope) -> Iterator[Candidate]:
     named = ""
     for segment in path.split("/"):
         end = start + len(segment)
-        value = unquote(segment, "latin-1")
+        if len(segment) < SHORTEST and segment.isalpha() and segment.isascii():
+            # A plain word, as most are: neither an id nor distinctive.
+            named = segment
+            start = end + 1
+            continue
+        value = unquote(segment, "latin-1") if "%" in segment else segment
         keys: list[str] = []
         if is_short_id(value):
             keys.append(key("path", scope.space, path[: start - 1] if start else "", value))
@@ -162,7 +180,8 @@ def _in_url(text: str, scope: Scope) -> Iterator[Candidate]:
                 keys.append(key("id", scope.space, singular(named), value))
         elif segment and not is_whole(value):
             named = segment
-        yield from _in_value(segment, start, keys, ("percent",))
+        if keys or len(segment) >= SHORTEST:
+            yield from _in_value(segment, start, keys, ("percent",))
         start = end + 1
     if mark:
         yield from _in_pairs(query, len(path) + 1, scope._replace(path=path), sent=True)
@@ -177,7 +196,7 @@ def _in_pairs(text: str, start: int, scope: Scope, sent: bool) -> Iterator[Candi
     link = told_apart_by(value for _, _, value in pairs) if sent and len(pairs) > 1 else ""
     for match, name, value in pairs:
         raw = match[2]
-        keys = _keys_of_member(name, value, scope)
+        keys = _keys_of_member(name, value, scope.space, collection_of(scope.path)[0])
         if link and value and value != link:
             keys.insert(0, key("signed", link, name, value))
         if sent and value:
@@ -189,17 +208,21 @@ def _in_pairs(text: str, start: int, scope: Scope, sent: bool) -> Iterator[Candi
         yield from _in_value(raw, start + match.start(2), keys, ("form",))
 
 
-def _keys_of_member(name: str, value: str, scope: Scope) -> list[str]:
+def _keys_of_member(name: str, value: str, space: str, collection: str) -> list[str]:
     stem = stem_of(name)
     if stem is None or not is_short_id(value):
         return []
-    return [key("id", scope.space, stem or collection_of(scope.path)[0], value)]
+    return [key("id", space, stem or collection, value)]
 
 
 def _in_value(
-    raw: str, start: int, keys: Iterable[str], codings: tuple[str, ...]
+    raw: str, start: int, keys: Sequence[str], codings: tuple[str, ...]
 ) -> Iterator[Candidate]:
     """A value written with percent signs: as a whole, what it hides, then the words in it."""
+    if len(raw) < SHORTEST and "%" not in raw and "+" not in raw:
+        if keys:
+            yield Candidate(start, start + len(raw), tuple(keys), codings, raw)
+        return
     value = raw
     if "%" in raw:
         value = unquote(raw)
@@ -316,31 +339,46 @@ def _in_content(kind: str, content: bytes, scope: Scope) -> Iterator[Candidate]:
     if kind == "application/x-www-form-urlencoded":
         yield from _in_pairs(text, 0, scope, sent=False)
     elif is_json(kind, content):
-        yield from _in_json(text, scope)
+        collection = collection_of(scope.path)[0]
+        if len(text) <= _MAX_KNOWN_JSON:
+            yield from _in_known_json(text, scope.space, collection)
+        else:
+            yield from _in_json(text, scope.space, collection)
     elif is_text(kind, content):
         yield from _in_text(text)
 
 
-def _in_json(text: str, scope: Scope) -> Iterator[Candidate]:
-    name = ""
+@lru_cache(1 << 8)
+def _in_known_json(text: str, space: str, collection: str) -> tuple[Candidate, ...]:
+    """Polls and upstreams often answer the same."""
+    return tuple(_in_json(text, space, collection))
+
+
+def _in_json(text: str, space: str, collection: str) -> Iterator[Candidate]:
+    name, is_of_id = "", False
     for match in _JSON_ATOM.finditer(text):
-        string, colon, number = match.groups()
-        if colon:
-            name = string
+        kind = match.lastindex or 0
+        if kind == _IS_NAME:
+            name = match[1]
+            is_of_id = stem_of(name) is not None
             continue
-        if number is not None:
-            keys = _keys_of_member(name, number, scope)
+        if not is_of_id and match.end(kind) - match.start(kind) < SHORTEST:
+            continue
+        if kind == _IS_NUMBER:
+            number = match[3]
+            keys = _keys_of_member(name, number, space, collection)
             whole = (*keys, number) if is_whole(number) else tuple(keys)
             if whole:
                 yield Candidate(*match.span(3), whole, ("number",), number)
             continue
+        string = match[1]
         value = _unescaped(string)
         if value is None:
             continue
-        keys = _keys_of_member(name, value, scope)
+        keys = _keys_of_member(name, value, space, collection)
         if whole := _whole(value, keys):
             yield Candidate(*match.span(1), whole, ("json",), value)
-        if len(value) < 11:
+        if len(value) < SHORTEST:
             continue
         if value != string:
             if inner := tuple(_in_text(value)):

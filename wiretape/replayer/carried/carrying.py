@@ -11,8 +11,9 @@ from wiretape.replayer.carried.candidates import Message
 from wiretape.replayer.carried.expiry import Expired, expired
 from wiretape.replayer.carried.families import is_short, value_of
 from wiretape.replayer.carried.places import Seen
-from wiretape.replayer.carried.plan import Makes, Plan, Unknown
+from wiretape.replayer.carried.plan import Makes, Plan
 from wiretape.replayer.carried.rewriting import Parts, Use, rewritten
+from wiretape.replayer.carried.unknown import Unknown
 from wiretape.replayer.values import Correlation
 
 

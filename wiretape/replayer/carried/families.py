@@ -125,7 +125,8 @@ def is_short(key: str) -> bool:
 
 
 def value_of(key: str) -> str:
-    return key.rpartition(_MARK)[2]
+    """A distinctive value is its own key."""
+    return key.rpartition(_MARK)[2] if _MARK in key else key
 
 
 def is_stored(key: str) -> bool:

@@ -26,11 +26,14 @@ class Sessions:
     def of(self, exchange: Exchange) -> int:
         """The session of an exchange; they come in the order of their requests."""
         marks: list[bytes] = []
-        for field in exchange.http.request.fields:
+        http = exchange.http
+        for field in http.request.fields:
             if (name := field.name.lower()) in _TELLING:
                 marks += _marks(name, field.value)
         connection = exchange.connection.id
-        session = next((self._known[mark] for mark in marks if mark in self._known), None)
+        session = None
+        if marks:
+            session = next((self._known[mark] for mark in marks if mark in self._known), None)
         if session is None:
             # Who shows something for the first time on his connection was its nobody until then.
             session = self._anonymous.pop(connection, None) if marks else None
@@ -42,7 +45,7 @@ class Sessions:
         if not marks:
             self._anonymous[connection] = session
         self._learn(marks, session)
-        for field in exchange.http.response.fields:
+        for field in http.response.fields:
             if field.name.lower() == b"set-cookie":
                 self._learn(_marks(b"cookie", field.value.partition(b";")[0]), session)
         return session

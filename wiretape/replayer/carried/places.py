@@ -10,23 +10,27 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest
-from wiretape.replayer.carried.candidates import Message, is_json, media_type, plain_content
+from wiretape.replayer.carried.candidates import (
+    Message,
+    is_json,
+    lines_of,
+    media_type,
+    plain_content,
+)
+from wiretape.replayer.carried.json_paths import Path, at, json_path
 from wiretape.replayer.carried.tokens import MAX_VALUE, from_base64, spans
-
-Path = tuple[str | int, ...]
 
 _NOTHING: Any = object()
 _TAG = re.compile(r"<(input|meta)\b([^>]*)>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENTITY_TAG = re.compile(r'(?:W/)?"([^"]+)"')
 _BEFORE = 24
+_JSON = json.JSONDecoder(parse_float=str)
 
 
 class Seen:
@@ -34,23 +38,28 @@ class Seen:
 
     def __init__(self, message: Message) -> None:
         self.message = message
+        self.lines = lines_of(message)
 
     @cached_property
     def fields(self) -> dict[str, list[str]]:
         """Values by lower-case name."""
+        return self.fields_but(frozenset())
+
+    def fields_but(self, left_out: frozenset[bytes]) -> dict[str, list[str]]:
         groups: dict[str, list[str]] = {}
-        for field in self.message.fields:
-            name = field.name.decode("latin-1").lower()
-            groups.setdefault(name, []).append(field.value.decode("utf-8", "surrogateescape"))
+        for name, value in self.lines:
+            if name not in left_out:
+                values = groups.setdefault(name.decode("latin-1").lower(), [])
+                values.append(value.decode("utf-8", "surrogateescape"))
         return groups
 
     @cached_property
     def kind(self) -> str:
-        return media_type(self.message)
+        return media_type(self.lines)
 
     @cached_property
     def content(self) -> bytes | None:
-        return plain_content(self.message)
+        return plain_content(self.message, self.lines)
 
     @cached_property
     def json(self) -> Any:
@@ -58,7 +67,8 @@ class Seen:
         if self.content is None or not is_json(self.kind, self.content):
             return _NOTHING
         try:
-            return json.loads(self.content, parse_float=str)
+            text = self.content.decode(json.detect_encoding(self.content), "surrogatepass")
+            return _JSON.decode(text)
         except (ValueError, RecursionError):
             return _NOTHING
 
@@ -126,9 +136,9 @@ class InJson(NamedTuple):
 
     def take(self, seen: Seen) -> str | None:
         # An element that still is what it was is the same one, wherever in its array it stands.
-        if self.text and self.text in _at(seen.json, self.path, everywhere=True):
+        if self.text and self.text in at(seen.json, self.path, everywhere=True):
             return self.text
-        return next(iter(_at(seen.json, self.path, everywhere=False)), None)
+        return next(iter(at(seen.json, self.path, everywhere=False)), None)
 
     def __str__(self) -> str:
         return json_path(self.path)
@@ -228,7 +238,7 @@ class Claim(NamedTuple):
     path: Path
 
     def take(self, text: str) -> str | None:
-        return next(iter(_at(claims(text), self.path, everywhere=False)), None)
+        return next(iter(at(claims(text), self.path, everywhere=False)), None)
 
 
 class Link(NamedTuple):
@@ -347,50 +357,6 @@ def claims(token: str) -> Any:
     if text is None:
         return _NOTHING
     try:
-        return json.loads(text, parse_float=str)
+        return _JSON.decode(text)
     except (ValueError, RecursionError):
         return _NOTHING
-
-
-def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Every string and number of a JSON value, as text."""
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for name, member in value.items():
-            if isinstance(member, dict | list):
-                yield from leaves(member, (*path, name))
-            elif member is not None and not isinstance(member, bool):
-                yield (*path, name), str(member)
-    elif isinstance(value, list):
-        for index, member in enumerate(value):
-            yield from leaves(member, (*path, index))
-    elif isinstance(value, int) and not isinstance(value, bool):
-        yield path, str(value)
-
-
-def _at(value: Any, path: Path, everywhere: bool) -> list[str]:
-    """The string or number at a path; `everywhere`: at every index that the path passes."""
-    reached = [value]
-    for step in path:
-        following: list[Any] = []
-        for node in reached:
-            if isinstance(step, str):
-                if isinstance(node, dict) and step in node:
-                    following.append(node[step])
-            elif isinstance(node, list):
-                following += node if everywhere else node[step : step + 1]
-        reached = following
-    scalar = (v for v in reached if isinstance(v, str | int) and not isinstance(v, bool))
-    return [str(v) for v in scalar]
-
-
-def json_path(path: Path) -> str:
-    """As in RFC 9535: $.orders[0].id"""
-    spelled = [
-        f"[{step}]"
-        if isinstance(step, int)
-        else (f".{step}" if _NAME.fullmatch(step) else f"[{json.dumps(step)}]")
-        for step in path
-    ]
-    return "$" + "".join(spelled)

@@ -7,14 +7,15 @@ first: what a client, or an upstream, brought in by itself is never renamed.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from wiretape.exchange.v1.exchange_pb2 import Exchange, HttpRequest
 from wiretape.replayer.carried.candidates import (
-    TARGET,
     Candidate,
     Message,
     Scope,
@@ -22,33 +23,28 @@ from wiretape.replayer.carried.candidates import (
     path_of,
 )
 from wiretape.replayer.carried.expiry import Token
-from wiretape.replayer.carried.families import is_short, is_stored
+from wiretape.replayer.carried.families import is_stored
 from wiretape.replayer.carried.owners import Sessions
-from wiretape.replayer.carried.places import Place, claims
+from wiretape.replayer.carried.places import Place
 from wiretape.replayer.carried.produced import produced
 from wiretape.replayer.carried.rewriting import Parts, Use
+from wiretape.replayer.carried.unknown import Unknown, named, note_tokens, tells
 from wiretape.replayer.carried.wanted import Wanted
 from wiretape.replayer.sessions import server_of, spell
 
 # Values that are remembered at a time, and that are looked for at a time: those that nobody has
 # used for longest are forgotten, and requests further on than that are not looked ahead to.
 MOST_VALUES = 500_000
+# How many candidates are kept from when they are looked ahead to until they are taken.
+_MOST_FOUND = 65_536
 _MOST_PLACES = 4
-_MOST_TOKENS = 10_000
 
 # What follows at one instant: a response before the request that comes after it.
 _INBOUND, _CALL, _ANSWER, _RESPONSE = range(4)
+_CARRYING = (_INBOUND, _ANSWER)
 
 # A value that was brought in by who sends it, and one that was left with the service that way.
 _BROUGHT, _LEFT = -1, -2
-
-
-class Unknown(NamedTuple):
-    """A value in a request that nothing in the recording created: `kind` is path or credential."""
-
-    kind: str
-    place: str
-    value: str
 
 
 class Made(NamedTuple):
@@ -57,6 +53,9 @@ class Made(NamedTuple):
     event: int
     places: tuple[Place, ...]
 
+
+Found = list[tuple[int, tuple[Candidate, ...]]]
+"""The candidates of one message, by part."""
 
 Makes = tuple[tuple[int, tuple[Place, ...]], ...]
 """The slots that one message fills, with their places."""
@@ -94,20 +93,24 @@ def read_through(
     return _Reading(inbound, calls, places).plan
 
 
-@dataclass(frozen=True, slots=True)
-class _Order(Sequence[tuple[int, int]]):
-    """Kind and number of every message, in the order of time."""
+class _Taken:
+    """Spans that do not meet, in order."""
 
-    rows: array[int]
-    kinds: array[int]
-    numbers: array[int]
+    __slots__ = ("_spans",)
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    def __init__(self) -> None:
+        self._spans: list[tuple[int, int]] = []
 
-    def __getitem__(self, place: Any) -> Any:
-        row = self.rows[place]
-        return self.kinds[row], self.numbers[row]
+    def meets(self, start: int, end: int) -> bool:
+        """Whether one of them has a place in common with that span."""
+        spans = self._spans
+        if not spans:
+            return False
+        before = bisect_left(spans, (end, 0))
+        return before > 0 and spans[before - 1][1] > start
+
+    def add(self, start: int, end: int) -> None:
+        insort(self._spans, (start, end))
 
 
 class _Reading:
@@ -126,11 +129,15 @@ class _Reading:
             needs_from=array("q", bytes(8 * count)), needs_to=array("q", bytes(8 * count)),
             call_places=places,
         )  # fmt: skip
-        order = self._in_time(places)
-        ahead = 0
-        for now, (kind, number) in enumerate(order):
-            while ahead < len(order) and len(self._wanted) < MOST_VALUES:
-                self._gather(*order[ahead])
+        kinds, numbers = self._in_time(places)
+        # What was found further on, for when it is taken.
+        self._found: dict[tuple[int, int], tuple[Found, int]] = {}
+        self._room = _MOST_FOUND
+        ahead, end = 0, len(kinds)
+        for now, (kind, number) in enumerate(zip(kinds, numbers, strict=True)):
+            while ahead < end and len(self._wanted) < MOST_VALUES:
+                if kinds[ahead] in _CARRYING:
+                    self._gather(kinds[ahead], numbers[ahead])
                 ahead += 1
             ahead = max(ahead, now + 1)
             self._take(kind, number)
@@ -138,48 +145,62 @@ class _Reading:
     def _scope(self, position: int, request: HttpRequest) -> Scope:
         return Scope(f"{self.plan.sessions[position]} ", "", path_of(request.target))
 
-    def _gather(self, kind: int, number: int) -> None:
-        """What a message further on carries."""
+    def _find(self, kind: int, number: int) -> Found:
+        """What may have been carried by a request or by an upstream's answer."""
         if kind == _INBOUND:
             request = self._inbound[number].http.request
-            found = candidates(request, self._scope(number, request))
-        elif kind == _ANSWER and (call := self._calls[number]).http.HasField("response"):
-            found = candidates(call.http.response, _scope_of_call(call))
-        else:
-            return
+            return candidates(request, self._scope(number, request))
+        call = self._calls[number]
+        if not call.http.HasField("response"):
+            return []
+        return candidates(call.http.response, _scope_of_call(call))
+
+    def _gather(self, kind: int, number: int) -> None:
+        """What a message further on carries."""
+        found = self._find(kind, number)
+        needed = 1
         for _, part in found:
-            self._gather_keys(part)
+            needed += self._gather_keys(part)
+        if needed <= self._room:
+            self._room -= needed
+            self._found[kind, number] = found, needed
 
-    def _gather_keys(self, found: Iterable[Candidate]) -> None:
+    def _gather_keys(self, found: Sequence[Candidate]) -> int:
+        """How many candidates there are."""
+        count = len(found)
         for candidate in found:
-            for key in candidate.keys:
-                self._wanted.add(key)
+            self._wanted.add(candidate.keys)
             if candidate.inner:
-                self._gather_keys(candidate.inner)
+                count += self._gather_keys(candidate.inner)
+        return count
 
-    def _in_time(self, places: Sequence[int]) -> _Order:
+    def _in_time(self, places: Sequence[int]) -> tuple[array[int], array[int]]:
         """Kind and number of every message, in the order in which a client could know of them."""
         times, order, kinds, numbers = array("q"), array("q"), array("b"), array("q")
 
-        def note(exchange: Exchange, place: int, number: int, first: int, second: int) -> None:
-            begun = exchange.http.request.first_byte_at_ns
-            for at_ns, kind in ((begun, first), (exchange.http.response.first_byte_at_ns, second)):
-                times.append(max(at_ns, begun))
-                order.append(place)
-                kinds.append(kind)
-                numbers.append(number)
+        def note(exchange: Exchange, place: int, number: int, of_both: tuple[int, int]) -> None:
+            http = exchange.http
+            begun = http.request.first_byte_at_ns
+            answered = http.response.first_byte_at_ns
+            times.extend((begun, answered if answered > begun else begun))
+            order.extend((place, place))
+            kinds.extend(of_both)
+            numbers.extend((number, number))
 
         sessions = Sessions()
         for position, exchange in enumerate(self._inbound):
             self.plan.sessions.append(sessions.of(exchange))
-            note(exchange, position, position, _INBOUND, _RESPONSE)
+            note(exchange, position, position, (_INBOUND, _RESPONSE))
         for number, call in enumerate(self._calls):
-            note(call, places[number], number, _CALL, _ANSWER)
+            note(call, places[number], number, (_CALL, _ANSWER))
         rows = list(range(len(times)))
         # Sorts are stable, and find what is nearly in order; the least significant comes first.
         for column in (numbers, kinds, order, times):
             rows.sort(key=column.__getitem__)
-        return _Order(array("q", rows), kinds, numbers)
+        return (
+            array("b", map(kinds.__getitem__, rows)),
+            array("q", map(numbers.__getitem__, rows)),
+        )
 
     def _take(self, kind: int, number: int) -> None:
         plan = self.plan
@@ -193,75 +214,85 @@ class _Reading:
         elif kind == _CALL:
             call = self._calls[number]
             plan.called[number] = self._make(call.http.request, _scope_of_call(call), -1 - number)
-        elif (call := self._calls[number]).http.HasField("response"):
-            parts, _, _ = self._uses(call.http.response, _scope_of_call(call), _BROUGHT)
-            plan.answered[number] = parts
+        elif found := self._found_in(kind, number):
+            plan.answered[number], _, _ = self._uses(found, _BROUGHT)
+
+    def _found_in(self, kind: int, number: int) -> Found:
+        if (known := self._found.pop((kind, number), None)) is None:
+            return self._find(kind, number)
+        found, needed = known
+        self._room += needed
+        return found
 
     def _take_request(self, position: int) -> None:
-        plan, http = self.plan, self._inbound[position].http
-        request, status = http.request, http.response.status
-        leaves = request.method in ("POST", "PUT", "PATCH") and 200 <= status < 300
-        parts, slots, unknown = self._uses(
-            request, self._scope(position, request), _LEFT if leaves else _BROUGHT
-        )
+        plan = self.plan
+        plan.needs_from[position] = plan.needs_to[position] = len(plan.needs)
+        found = self._found_in(_INBOUND, position)
+        if not found:
+            return
+        http = self._inbound[position].http
+        request, status, method = http.request, http.response.status, http.request.method
+        leaves = method in ("POST", "PUT", "PATCH") and 200 <= status < 300
+        parts, slots, unknown = self._uses(found, _LEFT if leaves else _BROUGHT)
         plan.sent[position] = parts
-        plan.needs_from[position] = len(plan.needs)
-        plan.needs.extend(sorted({self._filled_by[slot] for slot in slots}))
-        plan.needs_to[position] = len(plan.needs)
-        if unknown:
-            self._note_tokens(position, request, unknown)
-        if 200 <= status < 400 and not (request.method == "PUT" and status == 201):
-            plan.unknown[position] = tuple(_named(request, part, c) for part, c in unknown)[:2]
+        if slots:
+            plan.needs.extend(sorted({self._filled_by[slot] for slot in slots}))
+            plan.needs_to[position] = len(plan.needs)
+        told = [(part, c) for part, c in unknown if tells(request, part, c)]
+        if not told:
+            return
+        note_tokens(plan.tokens, position, request, told)
+        if 200 <= status < 400 and not (method == "PUT" and status == 201):
+            plan.unknown[position] = tuple(named(request, part, c) for part, c in told[:2])
 
     def _uses(
-        self, message: Message, scope: Scope, brought: int
+        self, found: Found, brought: int
     ) -> tuple[Parts, list[int], list[tuple[int, Candidate]]]:
         """What a message carries, the slots of that, and what it names that nothing created."""
         parts: list[tuple[int, tuple[Use, ...]]] = []
         slots: list[int] = []
         unknown: list[tuple[int, Candidate]] = []
-        for part, found in candidates(message, scope):
+        for part, candidates_there in found:
             missing: list[Candidate] = []
-            if uses := self._resolve(found, brought, slots, missing):
+            if uses := self._resolve(candidates_there, brought, slots, missing):
                 parts.append((part, uses))
-            unknown += ((part, candidate) for candidate in missing)
-        shared = self._share(tuple(parts)) if parts else ()
-        if isinstance(message, HttpRequest):
-            unknown = [(p, c) for p, c in unknown if _tells(message, p, c)]
-        return shared, slots, unknown
+            unknown += [(part, candidate) for candidate in missing]
+        return self._share(tuple(parts)) if parts else (), slots, unknown
 
     def _resolve(
         self, found: Iterable[Candidate], brought: int, slots: list[int], missing: list[Candidate]
     ) -> tuple[Use, ...]:
         uses: list[Use] = []
         unmade: list[Candidate] = []
+        taken = _Taken()
         for candidate in found:
-            start, end = candidate.start, candidate.end
-            if any(start < use.end and use.start < end for use in uses):
+            start, end, keys, codings, text, within = candidate
+            if uses and taken.meets(start, end):
                 continue
-            if candidate.inner:
-                inner = self._resolve(candidate.inner, brought, slots, missing)
+            if within:
+                inner = self._resolve(within, brought, slots, missing)
                 if inner:
-                    uses.append(Use(start, end, -1, candidate.codings, candidate.text, inner))
+                    uses.append(Use(start, end, -1, codings, text, inner))
+                    taken.add(start, end)
                 continue
-            slot = self._slot(candidate.keys)
+            slot = self._slot(keys)
             if slot is not None:
                 slots.append(slot)
-                uses.append(Use(start, end, slot, candidate.codings, candidate.text))
+                uses.append(Use(start, end, slot, codings, text))
+                taken.add(start, end)
                 continue
-            if all(self._table.get(key) != _LEFT for key in candidate.keys):
+            fresh = [key for key in keys if self._table.get(key) != _LEFT]
+            if len(fresh) == len(keys):
                 unmade.append(candidate)
-            for key in candidate.keys:
-                if self._table.get(key) != _LEFT:
-                    self._remember(key, brought)
-                    self._wanted.settle(key)
-        uses.sort()
+            for key in fresh:
+                self._remember(key, brought)
+            self._wanted.settle(fresh)
         # Of what lies within each other the whole is named, unless a part of it was made.
-        named: list[Use | Candidate] = list(uses)
         for candidate in unmade:
-            if not any(candidate.start < o.end and o.start < candidate.end for o in named):
-                named.append(candidate)
+            if not taken.meets(candidate.start, candidate.end):
+                taken.add(candidate.start, candidate.end)
                 missing.append(candidate)
+        uses.sort()
         return tuple(uses)
 
     def _slot(self, keys: tuple[str, ...]) -> int | None:
@@ -305,7 +336,7 @@ class _Reading:
             made = Made(event, tuple(places))
             if known is None or (is_stored(key) and not (isinstance(known, int) and known >= 0)):
                 self._remember(key, made)
-                self._wanted.settle(key)
+                self._wanted.settle((key,))
             elif isinstance(known, int) and is_stored(key):
                 self._filled_by[known] = event
                 makes.append((known, made.places))
@@ -324,51 +355,11 @@ class _Reading:
             self._shared.clear()
         return cast(Shared, self._shared.setdefault(parts, parts))
 
-    def _note_tokens(
-        self, position: int, request: HttpRequest, unknown: list[tuple[int, Candidate]]
-    ) -> None:
-        """Tokens with an end that nobody in the recording issued."""
-        for part, candidate in unknown:
-            payload = claims(candidate.text)
-            expires = payload.get("exp") if isinstance(payload, dict) else None
-            if isinstance(expires, str):
-                expires = float(expires)
-            if not isinstance(expires, int | float):
-                continue
-            if len(self.plan.tokens) >= _MOST_TOKENS and candidate.text not in self.plan.tokens:
-                continue
-            token = self.plan.tokens.setdefault(
-                candidate.text, Token(_place(request, part), int(expires), position)
-            )
-            token.used_until_ns = request.first_byte_at_ns
-            token.count += 1
+
+# An upstream is spelled for each of its messages.
+_spell = lru_cache(256)(spell)
 
 
 def _scope_of_call(call: Exchange) -> Scope:
-    upstream = spell(server_of(call))
+    upstream = _spell(server_of(call))
     return Scope(f"{upstream} ", upstream, path_of(call.http.request.target))
-
-
-def _tells(request: HttpRequest, part: int, candidate: Candidate) -> bool:
-    """Whether something unknown there names a thing, or who asks."""
-    if part == TARGET:
-        return candidate.end <= len(path_of(request.target)) or candidate.text.startswith("eyJ")
-    if part < 0:
-        return candidate.text.startswith("eyJ")
-    name = request.fields[part].name.lower()
-    if name == b"authorization":
-        return True
-    if name == b"cookie":
-        return candidate.codings == ("field",) and not all(map(is_short, candidate.keys))
-    return candidate.text.startswith("eyJ")
-
-
-def _named(request: HttpRequest, part: int, candidate: Candidate) -> Unknown:
-    kind = "path" if part == TARGET else "credential"
-    return Unknown(kind, _place(request, part), candidate.text)
-
-
-def _place(request: HttpRequest, part: int) -> str:
-    if part == TARGET:
-        return "path"
-    return request.fields[part].name.decode("latin-1") if part >= 0 else "content"

@@ -18,6 +18,7 @@ from wiretape.replayer.carried.families import (
     stem_of,
     told_apart_by,
 )
+from wiretape.replayer.carried.json_paths import Path, leaves
 from wiretape.replayer.carried.places import (
     Claim,
     EntityTag,
@@ -29,7 +30,6 @@ from wiretape.replayer.carried.places import (
     InTarget,
     Link,
     Parameter,
-    Path,
     Place,
     Root,
     Seen,
@@ -38,7 +38,6 @@ from wiretape.replayer.carried.places import (
     between,
     claims,
     in_text,
-    leaves,
     parameters,
     segments,
 )
@@ -48,13 +47,12 @@ from wiretape.replayer.carried.wanted import Wanted
 Found = tuple[str, Place]
 
 _LEFT_OUT = frozenset(
-    name.decode()
-    for name in b"accept accept-encoding accept-language accept-ranges age allow cache-control"
+    b"accept accept-encoding accept-language accept-ranges age allow cache-control"
     b" connection content-disposition content-encoding content-language content-length"
-    b" content-security-policy content-type date expires host keep-alive server set-cookie"
+    b" content-security-policy content-type date expires host keep-alive server"
     b" strict-transport-security trailer transfer-encoding upgrade user-agent vary via".split()
 )
-_URL_FIELDS = frozenset(["location", "content-location", "refresh"])
+_OF_THEIR_OWN = frozenset(["location", "content-location", "refresh", "set-cookie"])
 _URL = re.compile(r"(?:https?://[^/?#\s]+)?/[^\s<>\"]*|\?[^\s<>\"]*")
 _LINK = re.compile(r"<([^>]*)>")
 _GONE = re.compile(r";\s*max-age\s*=\s*(?:0|-\d+)\s*(?:;|\Z)", re.IGNORECASE)
@@ -63,18 +61,20 @@ _GONE = re.compile(r";\s*max-age\s*=\s*(?:0|-\d+)\s*(?:;|\Z)", re.IGNORECASE)
 def produced(message: Message, scope: Scope, wanted: Wanted) -> Iterator[Found]:
     """Keys and places of all wanted values, those first by which a client would take them."""
     seen = Seen(message)
-    fields = seen.fields
+    fields = seen.fields_but(_LEFT_OUT)
     if isinstance(message, HttpRequest):
         yield from _in_leaf(InTarget(), (), message.target.decode("latin-1"), scope, wanted, True)
     for name in ("location", "content-location"):
         for nth, value in enumerate(fields.get(name, ())):
             yield from _in_leaf(InField(name, nth), (), value, scope, wanted, True)
-    yield from _in_cookies(fields.get("set-cookie", ()), scope, wanted)
-    yield from _in_validators(fields, scope)
+    if "set-cookie" in fields:
+        yield from _in_cookies(fields["set-cookie"], scope, wanted)
+    if "etag" in fields or "last-modified" in fields:
+        yield from _in_validators(fields, scope)
     if not wanted:
         return
     for name, values in fields.items():
-        if name in _LEFT_OUT or name in _URL_FIELDS:
+        if name in _OF_THEIR_OWN:
             continue
         for nth, value in enumerate(values):
             root = InField(name, nth)
@@ -91,12 +91,13 @@ def _in_content(seen: Seen, content: bytes, scope: Scope, wanted: Wanted) -> Ite
     if not wanted.may_be_in(content):
         return
     if seen.has_json:
-        for path, text in leaves(seen.json):
+        for path, text in leaves(seen.json, wanted.may_be_at):
             if len(text) > 8192:
                 continue
             nested = any(isinstance(step, int) for step in path)
             root = InJson(path, text if nested else "")
-            yield from _in_member(root, path, text, scope, wanted)
+            if wanted.short(text):
+                yield from _in_member(root, path, text, scope)
             yield from _in_leaf(root, (), text, scope, wanted, False)
     elif seen.kind == "application/x-www-form-urlencoded":
         yield from _in_leaf(InForm(), (), f"?{seen.text}", scope, wanted, True)
@@ -112,12 +113,10 @@ def _in_content(seen: Seen, content: bytes, scope: Scope, wanted: Wanted) -> Ite
                 yield seen.text[start:end], Place(in_text(seen.text, start, end))
 
 
-def _in_member(
-    root: InJson, path: Path, text: str, scope: Scope, wanted: Wanted
-) -> Iterator[Found]:
+def _in_member(root: InJson, path: Path, text: str, scope: Scope) -> Iterator[Found]:
     """What the name of a member says of a short value."""
     names = [step for step in path if isinstance(step, str)]
-    if not names or not wanted.short(text):
+    if not names:
         return
     place = Place(root)
     if is_cursor_given(names[-1]):
@@ -142,7 +141,7 @@ def _in_leaf(
     root: Root, steps: tuple[Step, ...], text: str, scope: Scope, wanted: Wanted, url: bool
 ) -> Iterator[Found]:
     """What stands in one text: itself, the parts of a URL, the claims of a JWT, its tokens."""
-    if is_whole(text) and wanted.long(text):
+    if wanted.long(text) and is_whole(text):
         yield text, Place(root, steps)
     if (url or text[:1] in "/?h") and _URL.fullmatch(text):
         yield from _in_url(root, steps, text, scope, wanted)
@@ -158,8 +157,8 @@ def _in_leaf(
 
 
 def _in_token(root: Root, steps: tuple[Step, ...], token: str, wanted: Wanted) -> Iterator[Found]:
-    for path, text in leaves(claims(token)):
-        if is_whole(text) and wanted.long(text):
+    for path, text in leaves(claims(token), wanted.long):
+        if is_whole(text):
             yield text, Place(root, (*steps, Claim(path)))
 
 
@@ -197,14 +196,14 @@ def _in_url(
 
 
 def _in_part(root: Root, steps: tuple[Step, ...], text: str, wanted: Wanted) -> Iterator[Found]:
-    if is_whole(text) and wanted.long(text):
+    if wanted.long(text) and is_whole(text):
         yield text, Place(root, steps)
     for start, end in spans(text):
         if (start, end) != (0, len(text)) and wanted.long(text[start:end]):
             yield text[start:end], Place(root, (*steps, between(text, start, end)))
 
 
-def _in_cookies(lines: list[str] | tuple[()], scope: Scope, wanted: Wanted) -> Iterator[Found]:
+def _in_cookies(lines: list[str], scope: Scope, wanted: Wanted) -> Iterator[Found]:
     for line in lines:
         name, mark, raw = line.partition(";")[0].partition("=")
         value = raw.strip().strip('"')

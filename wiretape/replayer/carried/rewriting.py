@@ -22,7 +22,7 @@ import zstandard
 
 from wiretape.exchange.content import field_value
 from wiretape.exchange.v1.exchange_pb2 import Content, HttpRequest, HttpResponse
-from wiretape.replayer.carried.candidates import CONTENT, TARGET, plain_content
+from wiretape.replayer.carried.candidates import CONTENT, TARGET, lines_of, plain_content
 from wiretape.replayer.carried.tokens import to_base64
 
 AnyMessage = TypeVar("AnyMessage", HttpRequest, HttpResponse)
@@ -93,7 +93,7 @@ def _rewrite_content(
     if not codings or not uses:
         after, edits = _spliced(before, uses, live, translate)
     else:
-        plain = plain_content(message)
+        plain = plain_content(message, lines_of(message))
         if plain is None:
             return
         changed, edits = _spliced(plain, uses, live, translate)

@@ -16,6 +16,8 @@ from itertools import pairwise
 from wiretape.replayer.values.tokens import looks_random
 
 MAX_VALUE = 8192
+# Nothing shorter is distinctive, nor has a distinctive part.
+SHORTEST = 11
 
 _HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
@@ -36,7 +38,7 @@ Span = tuple[int, int]
 def is_distinctive(word: str) -> bool:
     """Whether a word of letters, digits, - and _ is no accident where it is met twice."""
     length = len(word)
-    if length < 11:
+    if length < SHORTEST:
         return False
     if word.isdigit():
         return length >= 13
@@ -58,6 +60,8 @@ def is_distinctive(word: str) -> bool:
 @lru_cache(1 << 14)
 def spans(text: str) -> tuple[Span, ...]:
     """Where distinctive values lie in `text`: whole runs before the words and pieces in them."""
+    if len(text) < SHORTEST:
+        return ()
     if _UUID.fullmatch(text):
         return ((0, len(text)),)
     if _WORD.search(text) is None:
@@ -87,7 +91,7 @@ def spans(text: str) -> tuple[Span, ...]:
 @lru_cache(1 << 14)
 def is_whole(text: str) -> bool:
     """Whether a whole value, of any characters, is distinctive: a token, base64, a time."""
-    if not 11 <= len(text) <= MAX_VALUE:
+    if not SHORTEST <= len(text) <= MAX_VALUE:
         return False
     if _UUID.fullmatch(text):
         return True

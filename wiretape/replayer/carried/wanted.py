@@ -7,13 +7,18 @@ wanted can stand, like those that only repeat what was asked for, are not read.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Iterable
+from typing import TypeVar
 
-from wiretape.replayer.carried.families import is_short, is_stored, value_of
+from wiretape.replayer.carried.families import is_stored, value_of
+from wiretape.replayer.carried.tokens import SHORTEST
+
+T = TypeVar("T", str, bytes)
 
 _RUN = re.compile(r"[A-Za-z0-9]+")
-_LONG = 8
-_LONG_RUN = re.compile(rf"[A-Za-z0-9]{{{_LONG},}}")
+_TO_SPACES = bytes(b if chr(b).isalnum() and b < 128 else 32 for b in range(256))
+
+_URL_STARTS = ("/", "?", "http")
 
 
 class Wanted:
@@ -24,8 +29,7 @@ class Wanted:
         self._stored: set[str] = set()
         # How many keys have a value, and how many a value of which this is the longest run.
         self._short: dict[str, int] = {}
-        self._cores: dict[str, int] = {}
-        self._small = 0
+        self._cores: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -33,34 +37,31 @@ class Wanted:
     def __contains__(self, key: str) -> bool:
         return key in self._keys or key in self._stored
 
-    def add(self, key: str) -> None:
-        """A message further on carries it."""
-        if is_stored(key):
-            self._stored.add(key)
-            return
-        if key in self._keys:
-            return
-        self._keys.add(key)
-        value = key
-        if is_short(key):
+    def add(self, keys: Iterable[str]) -> None:
+        """A message further on carries them."""
+        for key in keys:
+            if key in self._keys:
+                continue
+            if is_stored(key):
+                self._stored.add(key)
+                continue
+            self._keys.add(key)
             value = value_of(key)
-            self._short[value] = self._short.get(value, 0) + 1
-        core = _core(value)
-        self._cores[core] = self._cores.get(core, 0) + 1
-        self._small += len(core) < _LONG
+            if value is not key:
+                self._short[value] = self._short.get(value, 0) + 1
+            core = _core(value)
+            self._cores[core] = self._cores.get(core, 0) + 1
 
-    def settle(self, key: str) -> None:
-        """It is known by now where it came from, so it is not looked for again."""
-        if key not in self._keys:
-            return
-        self._keys.remove(key)
-        value = key
-        if is_short(key):
+    def settle(self, keys: Iterable[str]) -> None:
+        """It is known by now where they came from, so they are not looked for again."""
+        for key in keys:
+            if key not in self._keys:
+                continue
+            self._keys.remove(key)
             value = value_of(key)
-            _less(self._short, value)
-        core = _core(value)
-        _less(self._cores, core)
-        self._small -= len(core) < _LONG
+            if value is not key:
+                _less(self._short, value)
+            _less(self._cores, _core(value))
 
     def long(self, value: str) -> bool:
         """Whether a distinctive value is wanted."""
@@ -75,11 +76,19 @@ class Wanted:
         if b"eyJ" in content or b"%" in content or b"\\u" in content:
             # Codings may hide it.
             return bool(self._keys)
-        runs = (_RUN if self._small else _LONG_RUN).findall(content.decode("latin-1"))
-        return not self._cores.keys().isdisjoint(runs)
+        return not self._cores.keys().isdisjoint(content.translate(_TO_SPACES).split())
+
+    def may_be_at(self, text: str) -> bool:
+        """Whether it is worth while to look at a text: it is wanted, or may have a part that is."""
+        return (
+            len(text) >= SHORTEST
+            or text in self._short
+            or text in self._keys
+            or text.startswith(_URL_STARTS)
+        )
 
 
-def _less(counts: dict[str, int], name: str) -> None:
+def _less(counts: dict[T, int], name: T) -> None:
     left = counts[name] - 1
     if left:
         counts[name] = left
@@ -87,7 +96,8 @@ def _less(counts: dict[str, int], name: str) -> None:
         del counts[name]
 
 
-@lru_cache(1 << 12)
-def _core(value: str) -> str:
+def _core(value: str) -> bytes:
     """The longest run of letters and digits: codings of text leave it as it is."""
-    return max(_RUN.findall(value), key=len, default="")
+    if value.isascii() and value.isalnum():
+        return value.encode()
+    return max(_RUN.findall(value), key=len, default="").encode()

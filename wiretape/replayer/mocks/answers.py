@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from wiretape.exchange.content import ContentError, field_value
 from wiretape.exchange.http1 import write_response
@@ -29,6 +30,8 @@ _TEXTUAL = ("json", "xml", "javascript", "x-www-form-urlencoded", "csv", "graphq
 _STALL_NS = 200 * 10**6
 # How much longer than recorded an upstream that gave no answer gives none.
 _PATIENCE_NS = 10**9
+# How many answers are known as they were written, and how much each may hold.
+_MAX_KNOWN, _MAX_KNOWN_BYTES = 1024, 32768
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,46 @@ class Answer:
     miss: Miss | None = None
 
 
+class _Today:
+    """Puts what was recorded in live values and times, and notes what that depended on."""
+
+    def __init__(
+        self, correlation: Correlation, recorded_at_ns: int, at_ns: int, shifts: bool
+    ) -> None:
+        self._correlation = correlation
+        self._recorded_at_ns = recorded_at_ns
+        self._shift_ns = at_ns - recorded_at_ns
+        self._shifts = shifts
+        self.texts: list[bytes] = []
+        self.times: dict[int, int] = {}
+        self.has_renamed = False
+
+    def write(self, data: bytes, signed: bool) -> bytes:
+        live = self._correlation.to_live(data)
+        self.texts.append(data)
+        self.has_renamed |= live != data
+        if self._shifts and not signed:
+            known = self._correlation.instants
+            live = shifted(live, self._recorded_at_ns, self._shift_ns, known, self.times)
+        return live
+
+
+class _Known(NamedTuple):
+    """An answer as it was written: it is the same again as long as nothing in `texts` has another
+    name live, and `times` are paired as they were."""
+
+    answer: Answer
+    texts: tuple[bytes, ...]
+    times: tuple[tuple[int, int], ...]
+
+    def holds(self, correlation: Correlation) -> bool:
+        instants, to_live = correlation.instants, correlation.to_live
+        for recorded_ns, live_ns in self.times:
+            if instants.get(recorded_ns) != live_ns:
+                return False
+        return all(to_live(text) == text for text in self.texts)
+
+
 class Answers:
     """Writes recorded answers. `pace`: what part of the recorded time they take, 0 for none."""
 
@@ -58,54 +101,64 @@ class Answers:
         self._carried = carried
         self._shifts = shift
         self._pace = pace
+        self._known: dict[int, _Known] = {}
 
     def recorded(self, call: Call, request: HttpRequest, at_ns: int) -> Answer:
         """The answer of `call` to the live `request`, which came at `at_ns`."""
-        exchange = call.exchange
-        recorded = exchange.http
         self._carried.called(call.number, request)
+        known = self._known.get(call.number)
+        if known is not None and known.holds(self._correlation):
+            answer = known.answer
+        else:
+            answer = self._written(call, at_ns)
+        return replace(answer, close=True) if not answer.close and closes(request) else answer
+
+    def _written(self, call: Call, at_ns: int) -> Answer:
+        recorded = call.exchange.http
         asked_ns = recorded.request.last_byte_at_ns
         if not recorded.HasField("response"):
             hold_ns = self._hold_ns(call.end, asked_ns)
             return Answer(b"", True, 0, hold_ns, _is_reset(call.end))
         interim = b"".join(write_response(m) for m in recorded.interim if m.status not in _NOT_SENT)
-        wire = interim + self._live(call, recorded.request.first_byte_at_ns, at_ns)
+        began_ns = recorded.request.first_byte_at_ns
+        today = _Today(self._correlation, began_ns, at_ns, self._shifts)
+        wire = interim + self._live(call, today)
         wait_ns = max(0, int((recorded.response.first_byte_at_ns - asked_ns) * self._pace))
         if recorded.response.content.complete:
-            return Answer(wire, closes(recorded.response) or closes(request), wait_ns)
-        hold_ns = self._hold_ns(call.end, recorded.response.last_byte_at_ns)
-        return Answer(wire, True, wait_ns, hold_ns, _is_reset(call.end))
+            answer = Answer(wire, closes(recorded.response), wait_ns)
+        else:
+            hold_ns = self._hold_ns(call.end, recorded.response.last_byte_at_ns)
+            answer = Answer(wire, True, wait_ns, hold_ns, _is_reset(call.end))
+        self._learn(call.number, answer, today)
+        return answer
 
-    def _live(self, call: Call, recorded_at_ns: int, at_ns: int) -> bytes:
+    def _learn(self, number: int, answer: Answer, today: _Today) -> None:
+        self._known.pop(number, None)
+        if today.has_renamed or len(answer.wire) + sum(map(len, today.texts)) > _MAX_KNOWN_BYTES:
+            return
+        self._known[number] = _Known(answer, tuple(today.texts), tuple(today.times.items()))
+        if len(self._known) > _MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    def _live(self, call: Call, today: _Today) -> bytes:
         """The response with live values and times; codings are undone where that changes it."""
         recorded = call.exchange.http.response
         if recorded.status in _NOT_SENT:
             return b""
         response = self._carried.answer(call.number, recorded, self._correlation)
+        today.has_renamed |= response is not recorded
         head, content = response_head(response), response.content
         signed = is_signed(head)
-
-        def today(data: bytes) -> bytes:
-            return self._today(data, recorded_at_ns, at_ns, signed)
-
         coded = field_value(response.fields, b"content-encoding")
         data = live = content.data
         if data and is_textual(response) and (content.complete or not coded):
             with suppress(ContentError):
                 data = plain(response)
-                live = today(data)
+                live = today.write(data, signed)
         if live != data:
             response = _with_content(response, live, len(live) - len(content.data))
             head, content = response_head(response), response.content
-        return today(head) + framed_content(content, response.trailers)
-
-    def _today(self, data: bytes, recorded_at_ns: int, at_ns: int, signed: bool) -> bytes:
-        """`data` in live values and times."""
-        live = self._correlation.to_live(data)
-        if self._shifts and not signed:
-            known = self._correlation.instants
-            live = shifted(live, recorded_at_ns, at_ns - recorded_at_ns, known)
-        return live
+        return today.write(head, signed) + framed_content(content, response.trailers)
 
     def _hold_ns(self, end: ConnectionEnd | None, since_ns: int) -> int:
         """How long nothing more comes before the connection ends.

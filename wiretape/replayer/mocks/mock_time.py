@@ -52,8 +52,15 @@ def is_signed(head: bytes) -> bool:
     return any(word in lower for word in _SIGNS) and _SIGNED_FIELD.search(head) is not None
 
 
-def shifted(data: bytes, recorded_at_ns: int, shift_ns: int, known: dict[int, int]) -> bytes:
-    """`data` with its times moved; `known` pairs recorded instants with live ones, and grows."""
+def shifted(
+    data: bytes,
+    recorded_at_ns: int,
+    shift_ns: int,
+    known: dict[int, int],
+    used: dict[int, int] | None = None,
+) -> bytes:
+    """`data` with its times moved; `known` pairs recorded instants with live ones, and grows.
+    `used` gets those pairs that `data` needed."""
     # Most contents hold no time at all, and that is seen much faster than by a pattern.
     digits = data.translate(_ANY_DIGIT)
     if not any(form in digits for form in _FORMS) or _SIGNED_MEMBER.search(data):
@@ -69,6 +76,8 @@ def shifted(data: bytes, recorded_at_ns: int, shift_ns: int, known: dict[int, in
         if has_signed_url and _is_in_signed_url(match):
             return match[0]
         live_ns = known.setdefault(instant.at_ns, instant.at_ns + shift_ns)
+        if used is not None:
+            used[instant.at_ns] = live_ns
         return spell(text, instant, live_ns).encode()
 
     return _INSTANT.sub(move, data)
