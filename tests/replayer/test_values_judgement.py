@@ -34,6 +34,22 @@ def judge(correlation: Correlation | None = None, span: Span = SPAN) -> Judgemen
         ("4fzkKq7vQ9rXe2nT0Lw8AB", "Zu3-Hx81cDpVbS_yGm5JtQ"),
         ("q8Xz+7Lk2/Vw9RtYb3MnPg==", "Hs4kTz9QvB1xW6yUe0CjDa=="),
         ("q8Xz07Lk21Vw9RtYb3MnPg==", "Hs4+Tz9/vB1xW6yUe0CjDa=="),
+        ("/8Xz07Lk21Vw9RtYb3MnPg==", "Hs4+Tz9/vB1xW6yUe0CjDa=="),
+        ("'nonce-yrw/biYFmJhBS5KoChBh8A=='", "'nonce-TJYq9qqd9laxoiIHO6U5fQ=='"),
+        (
+            "script-src 'nonce-q8Xz+7Lk2/Vw9RtYb3MnPg=='",
+            "script-src 'nonce-/s4kTz9QvB1xW6yUe0CjDa=='",
+        ),
+        (
+            "script-src 'nonce-q8Xz+7Lk2/Vw9RtYb3MnPgxy'",
+            "script-src 'nonce-Hs4kTz9QvB1xW6yUe0CjDa+z'",
+        ),
+        (
+            f'<p id="{U1}"><i value="q8Xz07Lk2/Vw9RtYb3MnPg==">',
+            f'<p id="{L1}"><i value="Hs4/Tz9QvB+xW6yUe0CjDa==">',
+        ),
+        ("v1,q8Xz+7Lk2/Vw9RtYb3MnPg==", "v1,Hs4kTz9QvB1xW6yUe0/jDa=="),
+        ("/f?exp=1700000060&sig=q8Xz%2B7Lk2%3D", "/f?exp=1800000060&sig=Hs4kTz9%2FQ%3D"),
         ("-l7gemJLXeRsWF7i", "wzdonoUbpq2emU4L"),
         ("vPehLBYYVYBtiI_m", "HEgHxLaUFVvuVUu2"),
         ("DoQGnMyNuk4g3JtAA1I8NgfmHTzz3IID", "3_u4oDHQJyORAh9F5RdTOlh8RP6BgQ1M"),
@@ -69,6 +85,17 @@ def test_accepted(recorded: str, live: str) -> None:
     ("recorded", "live"),
     [
         ("red", "blue"),
+        (
+            "script-src 'nonce-q8Xz+7Lk2/Vw9RtYb3MnPg=='",
+            "script-src 'nonce-AAAAAAAAAAAAAAAAAAAAAA=='",
+        ),
+        (
+            "script-src 'nonce-q8Xz+7Lk2/Vw9RtYb3MnPg=='",
+            "style-src 'nonce-/s4kTz9QvB1xW6yUe0CjDa=='",
+        ),
+        ("'q8Xz+7Lk2/Vw9RtYb3MnPg=='", "'Hs4kTz9QvB1xW6yUe0CjDaxx'"),
+        ('<a href="/ab/4fzkKq7vQ9rXe2nT0Lw8A==">', '<a href="/cd/Zu3Hx81cDpVbS6yGm5JtQ==">'),
+        ("/f?exp=1700000060&sig=q8Xz%2B7Lk2%3D", "/f?exp=1800000060&sig=Hs4kTz9"),
         ("17", "18"),
         ("order-000001", "order-000002"),
         ("customer-record-000000001", "customer-record-000000002"),

@@ -75,7 +75,8 @@ def _signed_address(text: str) -> Composite | None:
         return None
     parts = [("", base)]
     parts += [(name, unquote(value)) for name, value in pairs if name.lower() not in _SIGNATURES]
-    signatures = tuple(value for name, value in pairs if name.lower() in _SIGNATURES)
+    # Encoded as well: how many of its characters need that changes with each.
+    signatures = tuple(unquote(value) for name, value in pairs if name.lower() in _SIGNATURES)
     return Composite("signed address", tuple(parts), signatures)
 
 

@@ -40,6 +40,12 @@ _SEGMENTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[-_]")
 _KIND = re.compile(r"([a-z]{2,8}|[A-Z]{2,8})[-_]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}")
 _PLAIN = str.maketrans("+/", "-_")
+# Within longer text: where pages and policies have such a value, or padded and no path.
+BASE64_WITHIN = re.compile(
+    r"""((?:(?<=nonce-)|(?<=nonce=["'])|(?<=value=["'])|(?<=content=["']))"""
+    r"""(?:[A-Za-z0-9+/]{14,}={1,2}|(?!/)(?:[A-Za-z0-9+/]{4}){4,})(?=["'])"""
+    r"""|(?<![^\s"'=,;>(])(?!/[a-z][a-z0-9]*/|[a-z]{4,}/)[A-Za-z0-9+/]{14,}={1,2}(?![\w+/=-]))"""
+)
 _MARKS = re.compile(r"[-_]")
 _LETTERS = re.compile(r"[a-z]+")
 _TURNS = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
