@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import zlib
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -105,6 +106,57 @@ def test_an_exact_instant_comes_again_as_its_pair_only() -> None:
     assert later.same_text("2023-11-14T22:13:20.123Z", "2027-01-15T08:00:00.500Z")
     assert not later.same_text("2023-11-14T22:13:20.123Z", "2027-01-15T08:00:59.900Z")
     assert later.reason() == "some seconds too late"
+
+
+def at(seconds: float, live: bool = False) -> str:
+    moment = datetime.fromtimestamp((LIVE_S if live else RECORDED_S) + seconds, UTC)
+    return moment.isoformat(timespec="milliseconds")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "live", "reason"),
+    [
+        # Created in this exchange, as the one before was in its own.
+        (1.01, 0.3, ""),
+        (1.01, 0.1, "that instant stands for another"),
+        (1.01, 0.2, "that instant stands for another"),
+        # Cached for a while, so it may have been there before.
+        (0.9, 0.1, ""),
+        (0.1, 0.1, ""),
+        (0.1, 0.2, "that instant stands for another"),
+        (0.1, 0.15, ""),
+    ],
+)
+def test_an_exact_instant_is_not_that_of_another(recorded: float, live: float, reason: str) -> None:
+    known = Correlation()
+    first = judge(known, Span(RECORDED_S * S, 600 * MS, LIVE_S * S, 200 * MS))
+    assert first.same_text(at(0.1), at(0.1, live=True))
+    assert first.same_text(at(0.5), at(0.2, live=True))
+    first.commit()
+    later = judge(known, Span((RECORDED_S + 1) * S, 20 * MS, LIVE_S * S + 250 * MS, 100 * MS))
+    assert later.same_text(at(recorded), at(live, live=True)) == (not reason)
+    assert later.reason() == reason
+
+
+@pytest.mark.parametrize(
+    ("live", "same"),
+    [
+        ("2023-11-14T22:13:40", (30,)),
+        ("2023-11-14T22:31:00", (30, 31)),
+        ("2023-11-15T22:13:20", (31,)),
+        ("2023-11-15T23:13:20", (31, 32)),
+    ],
+)
+def test_a_day_changes_as_midnights_passed(live: str, same: tuple[int, ...]) -> None:
+    """In which zone, nobody tells."""
+    live_ns = int(datetime.fromisoformat(f"{live}+00:00").timestamp()) * S
+    known = Correlation()
+    known.begin(RECORDED_S * S, live_ns)
+    for day in range(1, 40):
+        due, other = (date(2023, 11, 14) + timedelta(days=days) for days in (30, day))
+        if due != other:
+            judgement = judge(known, Span(RECORDED_S * S, 20 * MS, live_ns, 10 * MS))
+            assert judgement.same_text(str(due), str(other)) == (day in same), day
 
 
 def test_a_truncated_instant_belongs_to_the_exchange_within_it() -> None:

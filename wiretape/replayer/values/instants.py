@@ -14,6 +14,9 @@ from typing import NamedTuple
 SECOND_NS = 10**9
 _DAY_NS = 86_400 * SECOND_NS
 _MINUTE_NS = 60 * SECOND_NS
+# All zones but a few have their midnights at these steps.
+_ZONE_STEP_NS = 30 * _MINUTE_NS
+_STEPS_OF_DAY = _DAY_NS // _ZONE_STEP_NS
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -75,6 +78,7 @@ class Timeline:
         self._live_ns = array("q")
         self.paired: dict[int, int] = {}
         self._further: dict[int, tuple[int, ...]] = {}
+        self._stood_for: dict[int, int] = {}
 
     def begin(self, recorded_at_ns: int, live_at_ns: int) -> None:
         """An exchange is being driven."""
@@ -89,6 +93,7 @@ class Timeline:
 
     def pair(self, recorded_ns: int, live_ns: int) -> None:
         first = self.paired.setdefault(recorded_ns, live_ns)
+        self._stood_for.setdefault(live_ns, recorded_ns)
         if first != live_ns:
             # Of times without fractions, several of one second may lie in several live ones.
             known = self._further.get(recorded_ns, ())
@@ -97,8 +102,36 @@ class Timeline:
         elif len(self.paired) > _PAIRS_KEPT:
             # What is forgotten can still be told from when its exchange began.
             oldest = next(iter(self.paired))
-            del self.paired[oldest]
+            self._stood_for.pop(self.paired.pop(oldest), None)
             self._further.pop(oldest, None)
+
+    def is_of_another(self, recorded: Instant, live: Instant, span: Span) -> bool:
+        """Whether the live instant is, to the fraction of a second, one that stood for another,
+        and can be no new one: the recorded one has its own, or was made in its exchange, before
+        which the live one lies."""
+        unit_ns = max(recorded.unit_ns, live.unit_ns)
+        other_ns = self._stood_for.get(live.at_ns, recorded.at_ns)
+        if unit_ns >= SECOND_NS or abs(recorded.at_ns - other_ns) <= 2 * unit_ns:
+            return False
+        if recorded.at_ns in self.paired:
+            return live.at_ns not in self.live_of(recorded.at_ns)
+        after_ns = recorded.at_ns - span.recorded_at_ns
+        is_made_here = -unit_ns <= after_ns <= span.recorded_duration_ns + unit_ns
+        return is_made_here and live.at_ns + unit_ns <= span.live_at_ns
+
+    def is_off_by_days(self, recorded: Instant, live: Instant, span: Span) -> bool:
+        """Whether a date without a time changed by other than the midnights that passed, in any
+        zone, from the recorded exchange to the live one, or from the first one to its own."""
+        if recorded.unit_ns != _DAY_NS or live.at_ns in self.live_of(recorded.at_ns):
+            return False
+        moves = [
+            (span.recorded_at_ns + span.recorded_duration_ns, span.live_at_ns),
+            (span.recorded_at_ns, span.live_at_ns + span.live_duration_ns),
+            *zip(self._recorded_ns[:1], self._live_ns[:1], strict=True),
+        ]
+        steps = [live_ns // _ZONE_STEP_NS - at_ns // _ZONE_STEP_NS for at_ns, live_ns in moves]
+        days = (live.at_ns - recorded.at_ns) // _DAY_NS
+        return not min(steps) // _STEPS_OF_DAY <= days <= -(-max(steps) // _STEPS_OF_DAY)
 
     def ranges(self, instant: Instant, span: Span) -> list[tuple[int, int]]:
         """Where the live instant may lie: as far from its own exchange as the recorded one.
