@@ -9,14 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from time import localtime
 from typing import NamedTuple
 
 SECOND_NS = 10**9
 _DAY_NS = 86_400 * SECOND_NS
 _MINUTE_NS = 60 * SECOND_NS
-# All zones but a few have their midnights at these steps.
-_ZONE_STEP_NS = 30 * _MINUTE_NS
-_STEPS_OF_DAY = _DAY_NS // _ZONE_STEP_NS
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -105,23 +103,28 @@ class Timeline:
             self._stood_for.pop(self.paired.pop(oldest), None)
             self._further.pop(oldest, None)
 
-    def is_of_another(self, recorded: Instant, live: Instant, span: Span) -> bool:
-        """Whether the live instant is, to the fraction of a second, one that stood for another,
-        and can be no new one: the recorded one has its own, or was made in its exchange, before
-        which the live one lies."""
+    def misfit(self, recorded: Instant, live: Instant, span: Span, ordered: bool) -> str:
+        """Why the live instant cannot be the recorded one, where both are exact to the fraction of
+        a second, however near it is; `ordered` where exchanges do not overlap."""
         unit_ns = max(recorded.unit_ns, live.unit_ns)
+        known = self.live_of(recorded.at_ns)
+        if unit_ns >= SECOND_NS or live.at_ns in known:
+            return ""
         other_ns = self._stood_for.get(live.at_ns, recorded.at_ns)
-        if unit_ns >= SECOND_NS or abs(recorded.at_ns - other_ns) <= 2 * unit_ns:
-            return False
-        if recorded.at_ns in self.paired:
-            return live.at_ns not in self.live_of(recorded.at_ns)
+        is_other = abs(recorded.at_ns - other_ns) > 2 * unit_ns
         after_ns = recorded.at_ns - span.recorded_at_ns
-        is_made_here = -unit_ns <= after_ns <= span.recorded_duration_ns + unit_ns
-        return is_made_here and live.at_ns + unit_ns <= span.live_at_ns
+        if known:
+            if ordered and after_ns < -unit_ns and live.at_ns >= span.live_at_ns:
+                return "made anew; the recorded one was there before"
+        else:
+            # Only of what was made in its exchange it is known that it cannot have been there.
+            is_made_here = -unit_ns <= after_ns <= span.recorded_duration_ns + unit_ns
+            is_other &= is_made_here and live.at_ns + unit_ns <= span.live_at_ns
+        return "that instant stands for another" if is_other else ""
 
-    def is_off_by_days(self, recorded: Instant, live: Instant, span: Span) -> bool:
-        """Whether a date without a time changed by other than the midnights that passed, in any
-        zone, from the recorded exchange to the live one, or from the first one to its own."""
+    def is_another_day(self, recorded: Instant, live: Instant, span: Span) -> bool:
+        """Whether a date without a time changed by other than the midnights, of UTC or here, that
+        passed from the recorded exchange to the live one, or from the first one to its own."""
         if recorded.unit_ns != _DAY_NS or live.at_ns in self.live_of(recorded.at_ns):
             return False
         moves = [
@@ -129,9 +132,9 @@ class Timeline:
             (span.recorded_at_ns, span.live_at_ns + span.live_duration_ns),
             *zip(self._recorded_ns[:1], self._live_ns[:1], strict=True),
         ]
-        steps = [live_ns // _ZONE_STEP_NS - at_ns // _ZONE_STEP_NS for at_ns, live_ns in moves]
         days = (live.at_ns - recorded.at_ns) // _DAY_NS
-        return not min(steps) // _STEPS_OF_DAY <= days <= -(-max(steps) // _STEPS_OF_DAY)
+        passed = [[day_of(after) - day_of(at) for at, after in moves] for day_of in _DAYS_OF]
+        return not any(min(few) <= days <= max(few) for few in passed)
 
     def ranges(self, instant: Instant, span: Span) -> list[tuple[int, int]]:
         """Where the live instant may lie: as far from its own exchange as the recorded one.
@@ -244,6 +247,16 @@ def _zone_s(zone: str | None) -> int:
     return -away_s if zone[0] == "-" else away_s
 
 
+def _day(at_ns: int) -> int:
+    return at_ns // _DAY_NS
+
+
+def _day_here(at_ns: int) -> int:
+    at_s = at_ns // SECOND_NS
+    return (at_s + localtime(at_s).tm_gmtoff) * SECOND_NS // _DAY_NS
+
+
+_DAYS_OF = (_day, _day_here)
 _READERS: dict[str, Callable[[str], Instant | None]] = {
     "-": _read_iso,
     ",": _read_date,

@@ -333,8 +333,8 @@ class Judgement:
             return self._refuse("a time in another form")
         if expected.digits != actual.digits and not self._same_precision(expected, actual):
             return self._refuse("a time of another precision")
-        if timeline.is_of_another(expected, actual, span):
-            return self._refuse("that instant stands for another")
+        if misfit := timeline.misfit(expected, actual, span, not self._known.concurrent):
+            return self._refuse(misfit)
         unit_ns = max(expected.unit_ns, actual.unit_ns)
         paired = timeline.live_of(expected.at_ns)
         if (new := self._times.get(expected.at_ns)) is not None:
@@ -346,8 +346,8 @@ class Judgement:
         if abs(off_ns) > self._within_ns + unit_ns:
             direction = "late" if off_ns > 0 else "early"
             return self._refuse(f"{spell(abs(off_ns))} too {direction}")
-        if timeline.is_off_by_days(expected, actual, span):
-            return self._refuse("another day than the one that it is as far from its exchange")
+        if timeline.is_another_day(expected, actual, span):
+            return self._refuse("another day")
         if not paired:
             self._times[expected.at_ns] = actual.at_ns
             self._undo.append(lambda: self._times.pop(expected.at_ns, None))
