@@ -23,8 +23,10 @@ from wiretape.replayer.values.tokens import (
     PIECES,
     fits,
     is_random_base64,
+    is_surely_base64,
     is_uuid,
     looks_random,
+    may_be_path,
     same_kind,
     same_kind_of_uuid,
     tokens_in,
@@ -42,6 +44,7 @@ _FINE_DIGITS = 7
 # A number with nothing beside it but a prefix of its own, as in INV-2024-0017.
 _ALONE = re.compile(r"(?:[A-Za-z]{1,16}[-_]?)?[0-9]+(?:-[0-9]+)*")
 _MOST_DIGITS = 20
+_MARKED = re.compile(r"[+/=]")
 # No time, no address, no base64 of JSON.
 _HEX = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{16,}")
 _NO_BLOBS = derived.Blobs(()), derived.Blobs(())
@@ -200,7 +203,7 @@ class Judgement:
             plain, live_plain = unquote(recorded), unquote(live)
             if (plain, live_plain) != (recorded, live):
                 return plain == live_plain or self._same_text(plain, live_plain)
-        if not recorded.startswith("/") and is_random_base64(recorded, live):
+        if not may_be_path(recorded) and is_random_base64(recorded, live):
             return self._rename(recorded, live)
         return self._same_parts(recorded, live)
 
@@ -213,22 +216,34 @@ class Judgement:
 
     def _same_parts(self, recorded: str, live: str) -> bool:
         """As `_same_pieces`; what is in base64 with + and / among it is one token each."""
+        if "<" in recorded and "&#43;" in recorded + live:
+            recorded, live = recorded.replace("&#43;", "+"), live.replace("&#43;", "+")
+        alone = _ALONE.fullmatch(recorded) is not None
+        if _MARKED.search(recorded) is None and _MARKED.search(live) is None:
+            return self._same_pieces(recorded, live, alone)
         expected, actual = BASE64_WITHIN.split(recorded), BASE64_WITHIN.split(live)
         if len(expected) == 1 or len(expected) != len(actual):
-            return self._same_pieces(recorded, live)
+            return self._same_pieces(recorded, live, alone)
         return all(
-            one == other or (self._same_base64 if place % 2 else self._same_pieces)(one, other)
+            one == other
+            or (
+                self._same_base64(one, other, expected[place - 1].endswith("nonce-"))
+                if place % 2
+                else self._same_pieces(one, other)
+            )
             for place, (one, other) in enumerate(zip(expected, actual, strict=True))
         )
 
-    def _same_base64(self, recorded: str, live: str) -> bool:
+    def _same_base64(self, recorded: str, live: str, is_nonce: bool) -> bool:
         if (composite := take_apart(recorded)) is not None:
             return self._same_composite(composite, recorded, live)
-        if is_random_base64(recorded, live):
-            return self._rename(recorded, live)
-        return self._same_pieces(recorded, live)
+        if not is_surely_base64(recorded) and self._same_pieces(recorded, live):
+            return True
+        if (may_be_path(recorded) and not is_nonce) or not is_random_base64(recorded, live):
+            return self._refuse(self._reason)
+        return self._rename(recorded, live)
 
-    def _same_pieces(self, recorded: str, live: str) -> bool:
+    def _same_pieces(self, recorded: str, live: str, alone: bool = False) -> bool:
         """Fixed text lies at the even places, tokens at the odd ones."""
         for pattern in (PARTS, DIGITS):
             expected, actual = pattern.split(recorded), pattern.split(live)
@@ -236,7 +251,6 @@ class Judgement:
                 break
         else:
             return self._refuse("")
-        alone = _ALONE.fullmatch(recorded) is not None
         return all(
             expected[index] == actual[index]
             or self._same_token(expected[index], actual[index], expected[index - 1], alone)
