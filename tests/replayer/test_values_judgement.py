@@ -49,8 +49,8 @@ def judge(correlation: Correlation | None = None, span: Span = SPAN) -> Judgemen
             f'<p id="{L1}"><i value="Hs4/Tz9QvB+xW6yUe0CjDa==">',
         ),
         (
-            "s%3A4fzkKq7vQ9rXe2-nT0Lw8A.q8Xz%2B7Lk21Vw9RtYb3MnPg",
-            "s%3AZu3-Hx81cDpVbS_yGm5JtQ.Hs4kTz9QvB1xW%2F6yUe0CjD",
+            "s%3A4fzkKq7vQ9rXe2-nT0Lw8A.%2F8Xz%2B7Lk21Vw9RtYb3MnPgq8Xz%2B7Lk21Vw9RtYb3MnP",
+            "s%3AZu3-Hx81cDpVbS_yGm5JtQ.Hs4kTz9QvB1xW%2F6yUe0CjDHs4kTz9QvB1xW%2F6yUe0Cj",
         ),
         ("q8Xz+7Lk21Vw9RtY--b3Mn/Pgq8Xz07Lk2==", "Hs4kTz9Qv/B1xW6y--Ue0CjDaHs4+Tz9Qv=="),
         ("sig1=:q8Xz07Lk2/Vw9RtYb3MnPg==:", "sig1=:Hs4kTz9QvB1xW6/yUe0CjD==:"),
@@ -92,6 +92,8 @@ def test_accepted(recorded: str, live: str) -> None:
     ("recorded", "live"),
     [
         ("red", "blue"),
+        (f"s%3Aada.{'q8Xz07L' * 6}k", f"s%3Abob.{'Hs4kTz9' * 6}k"),
+        (f"s%3Aada.{'q8Xz07L' * 6}k", f"s%3Aada.{'Hs4kTz9' * 5}k"),
         (
             "script-src 'nonce-q8Xz+7Lk2/Vw9RtYb3MnPg=='",
             "script-src 'nonce-AAAAAAAAAAAAAAAAAAAAAA=='",
