@@ -1,13 +1,19 @@
 """Tables of two messages each: what is the same, and what difference is found where."""
 
 import gzip
+import hashlib
 import json
 import zlib
 
 import pytest
 from tapes import Fields, fields_of, request_of, response_of
 
-from wiretape.exchange.v1.exchange_pb2 import Content, HttpExchange, HttpResponse
+from wiretape.exchange.v1.exchange_pb2 import (
+    Content,
+    HttpExchange,
+    HttpRequest,
+    HttpResponse,
+)
 from wiretape.replayer.compare import Difference, compare_requests, compare_responses
 from wiretape.replayer.compare.fields import compare_fields
 from wiretape.replayer.compare.json_tree import compare_json
@@ -278,3 +284,13 @@ def test_requests(
     live = request_of("POST", target, content, fields)
     assert brief(compare_requests(CALL, live, judge())) == expected
     assert (exact_key(CALL) == exact_key(live)) is (not expected)
+
+
+@pytest.mark.parametrize("made_of", [U2, "x"])
+def test_the_digest_of_a_request_is_that_of_its_content(made_of: str) -> None:
+    def call(content: str, summed: str) -> HttpRequest:
+        digest = hashlib.sha256(summed.encode()).hexdigest()
+        return request_of("PUT", "/a", content.encode(), {**PLAIN, "X-Content-SHA256": digest})
+
+    found = compare_requests(call(U1, U1), call(U2, made_of), judge())
+    assert [d.place for d in found] == ([] if made_of == U2 else ["x-content-sha256"])

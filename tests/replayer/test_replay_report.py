@@ -272,6 +272,15 @@ def test_what_was_accepted_is_counted_by_class_and_place() -> None:
     assert len(accepted) == 9
 
 
+def test_how_many_durations_differ_by_chance_stands_with_the_timings() -> None:
+    verdict = made(("GET /a", State.SAME))
+    lasted = Acceptance("duration", "GET /a", "json", "$.took", "3", "4", "short enough")
+    verdict.accepted.add(0, [lasted, lasted])
+    report = json.loads(json_report(verdict))
+    assert (report["accepted"], report["counts"]["accepted"]) == ([], {})
+    assert [one["count"] for one in report["timings"]["accepted"]] == [2]
+
+
 def test_places_without_end_are_counted_together() -> None:
     accepted = AcceptedValues()
     for position in range(10_050):

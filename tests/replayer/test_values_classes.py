@@ -4,7 +4,9 @@ import base64
 import gzip
 import hashlib
 import json
+import time
 import zlib
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -105,6 +107,72 @@ def test_an_exact_instant_comes_again_as_its_pair_only() -> None:
     assert later.same_text("2023-11-14T22:13:20.123Z", "2027-01-15T08:00:00.500Z")
     assert not later.same_text("2023-11-14T22:13:20.123Z", "2027-01-15T08:00:59.900Z")
     assert later.reason() == "some seconds too late"
+
+
+def at(seconds: float, live: bool = False) -> str:
+    moment = datetime.fromtimestamp((LIVE_S if live else RECORDED_S) + seconds, UTC)
+    return moment.isoformat(timespec="milliseconds")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "live", "reason"),
+    [
+        # Created in this exchange, as the one before was in its own.
+        (1.01, 0.3, ""),
+        (1.01, 0.1, "that instant stands for another"),
+        (1.01, 0.2, "that instant stands for another"),
+        # Cached for a while, so it may have been there before.
+        (0.9, 0.1, ""),
+        (0.1, 0.1, ""),
+        (0.1, 0.2, "that instant stands for another"),
+        (0.1, 0.15, ""),
+        (0.1, 0.25, "made anew; the recorded one was there before"),
+    ],
+)
+def test_an_exact_instant_is_not_that_of_another(recorded: float, live: float, reason: str) -> None:
+    known = Correlation()
+    first = judge(known, Span(RECORDED_S * S, 600 * MS, LIVE_S * S, 200 * MS))
+    assert first.same_text(at(0.1), at(0.1, live=True))
+    assert first.same_text(at(0.5), at(0.2, live=True))
+    first.commit()
+    later = judge(known, Span((RECORDED_S + 1) * S, 20 * MS, LIVE_S * S + 250 * MS, 100 * MS))
+    assert later.same_text(at(recorded), at(live, live=True)) == (not reason)
+    assert later.reason() == reason
+
+
+@pytest.mark.parametrize(
+    ("zone", "live", "same"),
+    [
+        ("UTC0", "2023-11-14T22:13:40", 0),
+        ("UTC0", "2023-11-14T23:59:59", 0),
+        ("UTC0", "2023-11-15T00:00:00", 1),
+        ("UTC0", "2023-11-16T22:13:20", 2),
+        ("CET-1", "2023-11-14T22:59:00", 0),
+        # In one of the two zones it is the next day.
+        ("CET-1", "2023-11-14T23:13:00", 1),
+        ("CET-1", "2023-11-15T01:13:20", 1),
+    ],
+)
+def test_a_day_changes_as_midnights_passed(
+    zone: str, live: str, same: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    live_ns = int(datetime.fromisoformat(f"{live}+00:00").timestamp()) * S
+    known = Correlation()
+    known.begin(RECORDED_S * S, live_ns)
+    span = Span(RECORDED_S * S, 20 * MS, live_ns, 10 * MS)
+    due = date(2023, 12, 14)
+    try:
+        passing = [
+            days
+            for days in range(-5, 6)
+            if judge(known, span).same_text(str(due), str(due + timedelta(days=days)))
+        ]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert sorted({0, same}) == passing
 
 
 def test_a_truncated_instant_belongs_to_the_exchange_within_it() -> None:

@@ -10,6 +10,9 @@ from wiretape.replayer.values import Judgement
 
 # Places that are told of one by one; a build that makes up names could else fill the memory.
 _MAX_GROUPS = 10_000
+# Classes whose values now and then are as recorded by chance: how many were not, each run tells
+# otherwise.
+MEASURED = frozenset(["duration"])
 
 
 class Acceptance(NamedTuple):
@@ -38,6 +41,10 @@ class AcceptedGroup:
     exchanges: int = 0
     first: int = -1
     _last: int = -2
+
+    @property
+    def is_measured(self) -> bool:
+        return self.example.kind in MEASURED
 
     def add(self, position: int) -> None:
         self.count += 1

@@ -102,6 +102,7 @@ def compare_requests(
     recorded: HttpRequest, live: HttpRequest, judgement: Judgement
 ) -> list[Difference]:
     """All differences but the method's, which is given to be the same; the path first."""
+    judgement.messages([recorded], [live])
     view = View(judgement)
     path, query = origin_form(recorded.target)
     live_path, live_query = origin_form(live.target)

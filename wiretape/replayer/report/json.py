@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from wiretape.replayer.accepted import AcceptedGroup
+from wiretape.replayer.accepted import MEASURED, AcceptedGroup
 from wiretape.replayer.causes import Cause, causes_of
 from wiretape.replayer.compare import Difference
 from wiretape.replayer.mocks import UpstreamFinding
@@ -95,7 +95,7 @@ class _Writer:
                 ]
             ),
         )
-        yield "accepted", map(_accepted, verdict.accepted)
+        yield "accepted", (_accepted(one) for one in verdict.accepted if not one.is_measured)
         yield "attempts", map(self._attempt, _attempts(verdict))
         moved = sorted({(moved.upstream, moved.call) for moved in verdict.moved})
         yield "moved", iter([{"upstream": upstream, "call": call} for upstream, call in moved])
@@ -118,7 +118,11 @@ class _Writer:
             "upstream_calls_recorded": verdict.calls_recorded,
             "upstream_calls_answered": verdict.calls_answered,
             "upstream_findings": len(verdict.upstream),
-            "accepted": verdict.accepted.by_kind(),
+            "accepted": {
+                kind: count
+                for kind, count in verdict.accepted.by_kind().items()
+                if kind not in MEASURED
+            },
         }
 
     def _failure(self, failure: Failure | None) -> Object | None:
@@ -216,6 +220,7 @@ class _Writer:
             and {"p50_us": late.p50_us, "p99_us": late.p99_us, "max_us": late.max_us},
             "conditions": [one.actual for one in verdict.conditions],
             "attempts": [attempt.times for attempt in _attempts(verdict)],
+            "accepted": [_accepted(one) for one in verdict.accepted if one.is_measured],
             "live": self._labels.live,
         }
 

@@ -15,6 +15,8 @@ from urllib.parse import unquote
 
 _SEGMENTS = re.compile(r"[A-Za-z0-9+/_-]+={0,2}(?:\.[A-Za-z0-9_-]*){0,2}")
 _LEAST_TEXT = 6
+# A value with its HMAC, as web frameworks sign cookies.
+_SIGNED = re.compile(r"s:(.+)\.([A-Za-z0-9+/]{43})", re.DOTALL)
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _SIGNATURES = frozenset(
     [
@@ -36,6 +38,8 @@ def take_apart(text: str) -> Composite | None:
     """What a whole text carries; None where it is no composite."""
     if "?" in text and (signed := _signed_address(text)) is not None:
         return signed
+    if (match := _SIGNED.fullmatch(text)) is not None:
+        return Composite("signed value", (("", match[1]),), (match[2],))
     if len(text) < 8 or not _SEGMENTS.fullmatch(text):
         return None
     first, *others = text.split(".")
@@ -75,7 +79,8 @@ def _signed_address(text: str) -> Composite | None:
         return None
     parts = [("", base)]
     parts += [(name, unquote(value)) for name, value in pairs if name.lower() not in _SIGNATURES]
-    signatures = tuple(value for name, value in pairs if name.lower() in _SIGNATURES)
+    # Encoded as well: how many of its characters need that changes with each.
+    signatures = tuple(unquote(value) for name, value in pairs if name.lower() in _SIGNATURES)
     return Composite("signed address", tuple(parts), signatures)
 
 

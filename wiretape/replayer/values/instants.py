@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from time import localtime
 from typing import NamedTuple
 
 SECOND_NS = 10**9
@@ -75,6 +76,7 @@ class Timeline:
         self._live_ns = array("q")
         self.paired: dict[int, int] = {}
         self._further: dict[int, tuple[int, ...]] = {}
+        self._stood_for: dict[int, int] = {}
 
     def begin(self, recorded_at_ns: int, live_at_ns: int) -> None:
         """An exchange is being driven."""
@@ -89,6 +91,7 @@ class Timeline:
 
     def pair(self, recorded_ns: int, live_ns: int) -> None:
         first = self.paired.setdefault(recorded_ns, live_ns)
+        self._stood_for.setdefault(live_ns, recorded_ns)
         if first != live_ns:
             # Of times without fractions, several of one second may lie in several live ones.
             known = self._further.get(recorded_ns, ())
@@ -97,8 +100,41 @@ class Timeline:
         elif len(self.paired) > _PAIRS_KEPT:
             # What is forgotten can still be told from when its exchange began.
             oldest = next(iter(self.paired))
-            del self.paired[oldest]
+            self._stood_for.pop(self.paired.pop(oldest), None)
             self._further.pop(oldest, None)
+
+    def misfit(self, recorded: Instant, live: Instant, span: Span, ordered: bool) -> str:
+        """Why the live instant cannot be the recorded one, where both are exact to the fraction of
+        a second, however near it is; `ordered` where exchanges do not overlap."""
+        unit_ns = max(recorded.unit_ns, live.unit_ns)
+        known = self.live_of(recorded.at_ns)
+        if unit_ns >= SECOND_NS or live.at_ns in known:
+            return ""
+        other_ns = self._stood_for.get(live.at_ns, recorded.at_ns)
+        is_other = abs(recorded.at_ns - other_ns) > 2 * unit_ns
+        after_ns = recorded.at_ns - span.recorded_at_ns
+        if known:
+            if ordered and after_ns < -unit_ns and live.at_ns >= span.live_at_ns:
+                return "made anew; the recorded one was there before"
+        else:
+            # Only of what was made in its exchange it is known that it cannot have been there.
+            is_made_here = -unit_ns <= after_ns <= span.recorded_duration_ns + unit_ns
+            is_other &= is_made_here and live.at_ns + unit_ns <= span.live_at_ns
+        return "that instant stands for another" if is_other else ""
+
+    def is_another_day(self, recorded: Instant, live: Instant, span: Span) -> bool:
+        """Whether a date without a time changed by other than the midnights, of UTC or here, that
+        passed from the recorded exchange to the live one, or from the first one to its own."""
+        if recorded.unit_ns != _DAY_NS or live.at_ns in self.live_of(recorded.at_ns):
+            return False
+        moves = [
+            (span.recorded_at_ns + span.recorded_duration_ns, span.live_at_ns),
+            (span.recorded_at_ns, span.live_at_ns + span.live_duration_ns),
+            *zip(self._recorded_ns[:1], self._live_ns[:1], strict=True),
+        ]
+        days = (live.at_ns - recorded.at_ns) // _DAY_NS
+        passed = [[day_of(after) - day_of(at) for at, after in moves] for day_of in _DAYS_OF]
+        return not any(min(few) <= days <= max(few) for few in passed)
 
     def ranges(self, instant: Instant, span: Span) -> list[tuple[int, int]]:
         """Where the live instant may lie: as far from its own exchange as the recorded one.
@@ -211,6 +247,16 @@ def _zone_s(zone: str | None) -> int:
     return -away_s if zone[0] == "-" else away_s
 
 
+def _day(at_ns: int) -> int:
+    return at_ns // _DAY_NS
+
+
+def _day_here(at_ns: int) -> int:
+    at_s = at_ns // SECOND_NS
+    return (at_s + localtime(at_s).tm_gmtoff) * SECOND_NS // _DAY_NS
+
+
+_DAYS_OF = (_day, _day_here)
 _READERS: dict[str, Callable[[str], Instant | None]] = {
     "-": _read_iso,
     ",": _read_date,

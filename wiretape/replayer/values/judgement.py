@@ -17,13 +17,16 @@ from wiretape.replayer.values.names import duration_unit_ns, is_digest
 from wiretape.replayer.values.place import NOWHERE, Place
 from wiretape.replayer.values.renaming import Correlation
 from wiretape.replayer.values.tokens import (
+    BASE64_WITHIN,
     DIGITS,
     PARTS,
     PIECES,
     fits,
     is_random_base64,
+    is_surely_base64,
     is_uuid,
     looks_random,
+    may_be_path,
     same_kind,
     same_kind_of_uuid,
     tokens_in,
@@ -41,6 +44,7 @@ _FINE_DIGITS = 7
 # A number with nothing beside it but a prefix of its own, as in INV-2024-0017.
 _ALONE = re.compile(r"(?:[A-Za-z]{1,16}[-_]?)?[0-9]+(?:-[0-9]+)*")
 _MOST_DIGITS = 20
+_MARKED = re.compile(r"[+/=]")
 # No time, no address, no base64 of JSON.
 _HEX = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{16,}")
 _NO_BLOBS = derived.Blobs(()), derived.Blobs(())
@@ -199,7 +203,7 @@ class Judgement:
             plain, live_plain = unquote(recorded), unquote(live)
             if (plain, live_plain) != (recorded, live):
                 return plain == live_plain or self._same_text(plain, live_plain)
-        if not recorded.startswith("/") and is_random_base64(recorded, live):
+        if not may_be_path(recorded) and is_random_base64(recorded, live):
             return self._rename(recorded, live)
         return self._same_parts(recorded, live)
 
@@ -211,6 +215,35 @@ class Judgement:
         return duration_unit_ns(self._name) is None
 
     def _same_parts(self, recorded: str, live: str) -> bool:
+        """As `_same_pieces`; what is in base64 with + and / among it is one token each."""
+        if "<" in recorded and "&#43;" in recorded + live:
+            recorded, live = recorded.replace("&#43;", "+"), live.replace("&#43;", "+")
+        alone = _ALONE.fullmatch(recorded) is not None
+        if _MARKED.search(recorded) is None and _MARKED.search(live) is None:
+            return self._same_pieces(recorded, live, alone)
+        expected, actual = BASE64_WITHIN.split(recorded), BASE64_WITHIN.split(live)
+        if len(expected) == 1 or len(expected) != len(actual):
+            return self._same_pieces(recorded, live, alone)
+        return all(
+            one == other
+            or (
+                self._same_base64(one, other, expected[place - 1].endswith("nonce-"))
+                if place % 2
+                else self._same_pieces(one, other)
+            )
+            for place, (one, other) in enumerate(zip(expected, actual, strict=True))
+        )
+
+    def _same_base64(self, recorded: str, live: str, is_nonce: bool) -> bool:
+        if (composite := take_apart(recorded)) is not None:
+            return self._same_composite(composite, recorded, live)
+        if not is_surely_base64(recorded) and self._same_pieces(recorded, live):
+            return True
+        if (may_be_path(recorded) and not is_nonce) or not is_random_base64(recorded, live):
+            return self._refuse(self._reason)
+        return self._rename(recorded, live)
+
+    def _same_pieces(self, recorded: str, live: str, alone: bool = False) -> bool:
         """Fixed text lies at the even places, tokens at the odd ones."""
         for pattern in (PARTS, DIGITS):
             expected, actual = pattern.split(recorded), pattern.split(live)
@@ -218,7 +251,6 @@ class Judgement:
                 break
         else:
             return self._refuse("")
-        alone = _ALONE.fullmatch(recorded) is not None
         return all(
             expected[index] == actual[index]
             or self._same_token(expected[index], actual[index], expected[index - 1], alone)
@@ -315,6 +347,8 @@ class Judgement:
             return self._refuse("a time in another form")
         if expected.digits != actual.digits and not self._same_precision(expected, actual):
             return self._refuse("a time of another precision")
+        if misfit := timeline.misfit(expected, actual, span, not self._known.concurrent):
+            return self._refuse(misfit)
         unit_ns = max(expected.unit_ns, actual.unit_ns)
         paired = timeline.live_of(expected.at_ns)
         if (new := self._times.get(expected.at_ns)) is not None:
@@ -326,6 +360,8 @@ class Judgement:
         if abs(off_ns) > self._within_ns + unit_ns:
             direction = "late" if off_ns > 0 else "early"
             return self._refuse(f"{spell(abs(off_ns))} too {direction}")
+        if timeline.is_another_day(expected, actual, span):
+            return self._refuse("another day")
         if not paired:
             self._times[expected.at_ns] = actual.at_ns
             self._undo.append(lambda: self._times.pop(expected.at_ns, None))

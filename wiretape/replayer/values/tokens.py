@@ -38,8 +38,16 @@ _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 _SEGMENTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[-_]")
 # A kind and a mark, as in cus_NffrFeUfNV2Hib.
 _KIND = re.compile(r"([a-z]{2,8}|[A-Z]{2,8})[-_]")
-_BASE64 = re.compile(r"[A-Za-z0-9+/]{16,}={0,2}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{16,}(?:--[A-Za-z0-9+/]{16,})*={0,2}")
 _PLAIN = str.maketrans("+/", "-_")
+# What may be base64 within longer text; JSON in base64 is taken with all its parts.
+BASE64_WITHIN = re.compile(
+    rf"((?<![\w-]){_JSON64}|(?:(?<![\w+/=-])(?!nonce-)|(?<=nonce-)|(?<=--))"
+    r"[A-Za-z0-9+/_-]{16,}={0,2}(?![\w+/=]|-(?!-)))"
+)
+# A path begins with a slash or something short, or has a word or a number before a slash.
+_PATH = re.compile(r"/|[a-z]{1,2}[0-9]?/|(?:.*/)?(?:[a-z]{3,}|[A-Z]{3,}|[0-9]+)/")
+_PADDED_PATH = re.compile(r"/[a-z][a-z0-9]*/|(?:.*/)?[a-z]{4,}/")
 _MARKS = re.compile(r"[-_]")
 _LETTERS = re.compile(r"[a-z]+")
 _TURNS = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
@@ -132,6 +140,17 @@ def is_random_base64(recorded: str, live: str) -> bool:
         return False
     plain, other = (text.rstrip("=").translate(_PLAIN) for text in (recorded, live))
     return len(recorded) == len(live) and looks_random(plain) and fits(plain, other)
+
+
+def is_surely_base64(text: str) -> bool:
+    """Whether a run of its characters can be nothing else."""
+    if "+" in text:
+        return True
+    return text.endswith("=") and len(text) % 4 == 0 and not _PADDED_PATH.match(text)
+
+
+def may_be_path(text: str) -> bool:
+    return not is_surely_base64(text) and _PATH.match(text) is not None
 
 
 def is_uuid(token: str) -> bool:
