@@ -103,7 +103,8 @@ def test_the_end_of_a_build_output_is_what_is_kept() -> None:
     assert "lines of the build's last output" in text.splitlines()[-1]
 
 
-_TEXT = st.text(max_size=400)
+# A backslash of a build's own is no escape.
+_TEXT = st.text(st.characters(exclude_characters="\\"), max_size=400)
 _DIFFERENCE = st.builds(
     Difference, st.sampled_from(["json", "field", "text", "status", "response"]), _TEXT,
     st.none() | _TEXT, st.none() | _TEXT, _TEXT,
