@@ -17,8 +17,9 @@ from agent_command import COMMAND, agent, ran
 from capture_files import pcap
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numbered_traffic import keep_alive
 from tcp_traffic import BEGIN_NS, MS, Peers, Segment
-from test_pipeline import faulty_captures, keep_alive
+from test_pipeline_faults import faulty_captures
 
 from wiretape.agent.config import ImportConfig
 from wiretape.agent.importing import import_captures
