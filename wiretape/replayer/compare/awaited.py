@@ -127,7 +127,7 @@ class Near:
     def is_accepted(self, view: View) -> bool:
         """Whether all that differs is generated; False where it has to be read to be judged, and
         then what was accepted so far is to be forgotten."""
-        # Line by line; begun with the first field.
+        # Before every field stands a line break, before the status line none.
         head = self._awaited.head.lower() + b"\r\n"
         if view.rules or _UNPLAIN.search(head):
             return False

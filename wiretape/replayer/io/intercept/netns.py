@@ -90,6 +90,7 @@ class NamespaceInterception(Interception):
         return await self._socket("build", *address)
 
     async def hold(self, port: int) -> socket.socket:
+        # Where it is taken, by an upstream of that address, the build's own start will tell.
         with contextlib.suppress(UnavailableError):
             return await self._socket("build", LOOPBACK, port)
         return socket.socket()
