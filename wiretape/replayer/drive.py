@@ -9,10 +9,11 @@ from time import monotonic_ns
 
 from wiretape.replayer.carried import Carried
 from wiretape.replayer.caused import InFlight, marks
+from wiretape.replayer.compare.awaited import Awaited
 from wiretape.replayer.config import Config, Target
 from wiretape.replayer.errors import EnvironmentFailedError
 from wiretape.replayer.io.client import Answer, Client, TargetGoneError
-from wiretape.replayer.judge import Attempt, Untold
+from wiretape.replayer.judge import Attempt, Untold, is_apart
 from wiretape.replayer.mocks import Mocks
 from wiretape.replayer.pace import Pace
 from wiretape.replayer.rules import Rules
@@ -74,6 +75,8 @@ class Drive:
         self._failed = 0
         self._untold: list[Untold] = []
         self._in_vain_ns = 0
+        # The answer before, where it is judged while the build works on the next request.
+        self._unjudged: tuple[Attempt, Answer] | None = None
 
     async def all(self, client: Client, target: Target) -> None:
         """Drive every step, then wait for upstream calls that may still come.
@@ -87,6 +90,7 @@ class Drive:
             else:
                 await self._several(client, target, pace)
         finally:
+            self._catch_up()
             client.close()
             self._verdict.lateness = pace.lateness()
             self._judge_untold()
@@ -97,7 +101,10 @@ class Drive:
             if self._is_enough():
                 return
             attempt, answer = await self._send(self._steps[position], client, target, pace)
-            self._judge(attempt, answer)
+            if attempt.can_wait(answer) and self._config.max_failures is None:
+                self._unjudged = attempt, answer
+            else:
+                self._judge(attempt, answer)
 
     async def _several(self, client: Client, target: Target, pace: Pace) -> None:
         """Answers are judged in recorded order, whichever came first: so a run that drives several
@@ -134,18 +141,28 @@ class Drive:
         self, step: Step, client: Client, target: Target, pace: Pace
     ) -> tuple[Attempt, Answer]:
         position, exchange = step.position, step.exchange
-        request = exchange.http.request
+        request, connection_id = exchange.http.request, exchange.connection.id
+        if self._unjudged is not None and not (
+            client.is_ready(connection_id, request.method)
+            and is_apart(request, self._unjudged[1].near)
+        ):
+            self._catch_up()
         await pace.until_due(request.first_byte_at_ns)
         result = self._verdict.results[position]
         self._in_flight.begin(position, marks(request))
         attempt = Attempt(position, exchange, self._correlation, self._carried, self._rules)
+        if self._unjudged is None:
+            attempt.begin()
+
+        def meanwhile() -> Awaited | None:
+            if self._unjudged is not None:
+                self._catch_up()
+                attempt.begin()
+            return attempt.awaited()
+
         try:
             answer = await client.exchange(
-                exchange.connection.id,
-                attempt.wire,
-                request.method,
-                attempt.awaited,
-                step.last_on_connection,
+                connection_id, attempt.wire, request.method, meanwhile, step.last_on_connection
             )
             if not answer.whole:
                 result.note = "the build ended during it"
@@ -158,6 +175,11 @@ class Drive:
             raise EnvironmentFailedError(f"{target} {error.what}, at {where}: {error}") from error
         self._in_flight.end(position)
         return attempt, answer
+
+    def _catch_up(self) -> None:
+        if self._unjudged is not None:
+            (attempt, answer), self._unjudged = self._unjudged, None
+            self._judge(attempt, answer)
 
     def _judge(self, attempt: Attempt, answer: Answer) -> None:
         result = self._verdict.results[attempt.position]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from time import time_ns
@@ -13,7 +14,7 @@ from wiretape.exchange.v1.exchange_pb2 import Content, Exchange, HttpRequest, Ht
 from wiretape.replayer.accepted import Acceptance, acceptances
 from wiretape.replayer.carried import Carried, Lacking
 from wiretape.replayer.compare import Difference, compare_responses
-from wiretape.replayer.compare.awaited import Awaited
+from wiretape.replayer.compare.awaited import Awaited, Near
 from wiretape.replayer.compare.content import plain
 from wiretape.replayer.compare.request import origin_form
 from wiretape.replayer.compare.response import unsent_length
@@ -24,6 +25,11 @@ from wiretape.replayer.rules import Rules
 from wiretape.replayer.values import NOWHERE, Correlation, Judgement, Place, Span, endpoint_of
 from wiretape.replayer.verdict import Lacking as Lacked
 from wiretape.replayer.verdict import Result, State
+
+
+# What may be, or be a part of, a generated value: with a digit in it, or of both cases.
+_WORDS = re.compile(rb"(?=[\w-]*(?:[0-9]|[a-z][A-Z]))[\w-]{6,}")
+_MAX_BYTES = 4096
 
 
 class Untold(NamedTuple):
@@ -74,7 +80,10 @@ class Attempt:
         http = exchange.http
         self._sent = carried.request(position, http.request, correlation)[0]
         self.wire = write_request(self._sent)
-        correlation.begin(http.request.first_byte_at_ns, time_ns())
+
+    def begin(self) -> None:
+        """It is this one's turn."""
+        self._correlation.begin(self._exchange.http.request.first_byte_at_ns, time_ns())
 
     def awaited(self) -> Awaited | None:
         """What may come without being read."""
@@ -83,6 +92,10 @@ class Attempt:
         if http.interim or http.response.content.framing == Content.CLOSE:
             return None
         return Awaited(write_response(http.response))
+
+    def can_wait(self, answer: Answer) -> bool:
+        """Whether nothing that later requests need is known only when this answer is judged."""
+        return answer.near is not None and not self._carried.takes(self.position)
 
     def judge(self, answer: Answer, result: Result) -> None:
         """Put into `result` what became of it."""
@@ -190,6 +203,15 @@ class Attempt:
     def _accept(self, judgement: Judgement) -> None:
         judgement.commit()
         self.accepted += acceptances(judgement)
+
+
+def is_apart(request: HttpRequest, near: Near | None) -> bool:
+    """Whether a request holds nothing that may have been generated and that the response before it
+    held when recorded."""
+    if near is None or len(request.content.data) > _MAX_BYTES:
+        return False
+    held = near.recorded
+    return not any(word in held for word in _WORDS.findall(write_request(request)))
 
 
 def _not_given(lacking: Lacking) -> Difference:

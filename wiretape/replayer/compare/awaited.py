@@ -124,6 +124,11 @@ class Near:
         self._fields = fields
         self._content = content
 
+    @property
+    def recorded(self) -> bytes:
+        """The response that it is near to, as it was on the wire."""
+        return self._awaited.wire
+
     def is_accepted(self, view: View) -> bool:
         """Whether all that differs is generated; False where it has to be read to be judged, and
         then what was accepted so far is to be forgotten."""

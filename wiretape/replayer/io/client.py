@@ -241,6 +241,12 @@ class Client:
             self._connections.pop(connection_id).close()
         return answer
 
+    def is_ready(self, connection_id: str, method: str) -> bool:
+        """Whether a request would be written at once."""
+        connection = self._connections.get(connection_id)
+        is_sure = method in _IDEMPOTENT or self._keeps
+        return connection is not None and not connection.closed and bool(is_sure)
+
     async def _watch(self, connection: _Connection) -> None:
         """Before a request that must not be sent twice: is the kept connection still one?
 
