@@ -169,17 +169,21 @@ class Evidence:
     ) -> None:
         """Note the random tokens and the identifying numbers of a message."""
         target = message.target if isinstance(message, HttpRequest) else b""
-        lines = [(line.name, line.value) for line in message.fields]
-        named = [(line, value) for name, value in lines if (line := _line(name)) is not None]
+        values = [target]
+        named: list[tuple[_Line, bytes]] = []
+        for field_line in message.fields:
+            value = field_line.value
+            values.append(value)
+            if (line := _line(field_line.name)) is not None:
+                named.append((line, value))
         content = message.content.data
         codings = [value for line, value in named if line.is_coding] if content else None
         if codings:
             content = plain(content, b", ".join(codings))
         tokens, identifiers = read_content(content)
-        head = b"\n".join((target, *(value for _, value in lines)))
-        self.tokens.note(tokens | tokens_in(head), first.at_ns, first.origin)
+        self.tokens.note(tokens | tokens_in(b"\n".join(values)), first.at_ns, first.origin)
         path, _, query = target.decode("latin-1").partition("?")
-        for entity, number in numbers_in_path(path):
+        for entity, number in numbers_in_path(path) if path else ():
             self._carried(entity, number, first, None)
         created = first.origin == Origin.RESPONSE and message.status == 201  # type: ignore[union-attr]
         notes = _Notes(self, endpoint, side, first, created)
@@ -301,6 +305,8 @@ class _Notes:
 
     def close(self) -> None:
         """All numbers of the message are known now."""
+        if not self._new:
+            return
         own = collections_of(self._endpoint)
         for (key, spot), numbers in self._new.items():
             rise = self._evidence.family(key).rises.setdefault(spot, Rise())

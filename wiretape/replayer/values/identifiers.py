@@ -70,12 +70,12 @@ def _walk(path: str, member: str, value: Any, found: list[tuple[str, Any]]) -> N
             elif is_named and (kind is str or kind is int):
                 found.append((below, inner))
     elif type(value) is list:
-        below = f"{path}[*]"
+        below, is_named = f"{path}[*]", is_identifier(member)
         for inner in value:
             kind = type(inner)
             if kind is dict or kind is list:
                 _walk(below, member, inner, found)
-            elif (kind is str or kind is int) and is_identifier(member):
+            elif is_named and (kind is str or kind is int):
                 found.append((below, inner))
 
 

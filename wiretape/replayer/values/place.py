@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from wiretape.replayer.values.tokens import shape
@@ -29,8 +30,12 @@ class Place(NamedTuple):
 NOWHERE = Place("", "", "", "")
 
 
+@lru_cache(16384)
+def _segment(text: str) -> str:
+    return "*" if _NUMBERED.fullmatch(text) else shape(text)
+
+
 def endpoint_of(method: str, path: str, upstream: str = "") -> str:
     """The endpoint of a request to `path` (without query), as in `Place`."""
-    segments = ["*" if _NUMBERED.fullmatch(part) else shape(part) for part in path.split("/")]
-    endpoint = f"{method} {'/'.join(segments)}"
+    endpoint = f"{method} {'/'.join(map(_segment, path.split('/')))}"
     return f"{upstream} {endpoint}" if upstream else endpoint

@@ -14,7 +14,8 @@ from itertools import pairwise
 
 from wiretape.replayer.values.instants import BASIC, EPOCH, HTTP_DATE, ISO
 
-_WORD = r"[A-Za-z0-9_-]{11,}"
+_LEAST_WORD = 11
+_WORD = rf"[A-Za-z0-9_-]{{{_LEAST_WORD},}}"
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _UUIDS = f"{_UUID}|{_UUID.replace('a-f', 'A-F').replace('[89ab]', '[89AB]')}"
 # JSON in base64: what {" [{ and [" become, then perhaps further parts behind dots.
@@ -30,6 +31,7 @@ PIECES = re.compile(f"({_UUIDS}|[-_])")
 DIGITS = re.compile(r"([0-9]+)")
 _BYTE_WHOLES = re.compile(_JSON64.encode())
 _BYTE_WORDS = re.compile(_WORD.encode())
+_WORDS_ALONE = bytes(b if re.match(rb"[A-Za-z0-9_-]", bytes([b])) else 32 for b in range(256))
 _BYTE_PIECES = re.compile(PIECES.pattern.encode())
 _ANY_UUID = re.compile(_UUIDS)
 _HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
@@ -78,7 +80,7 @@ def looks_random(token: str) -> bool:
     length = len(token)
     if length < 11 or token.isdigit() or len(set(token)) < _FEW_CHARACTERS:
         return False
-    if _ANY_UUID.search(token):
+    if "-" in token and _ANY_UUID.search(token):
         return False
     if _HEX.fullmatch(token):
         return length >= 16
@@ -236,7 +238,9 @@ def _random_pieces(word: bytes) -> tuple[str, ...]:
 
 def tokens_in(data: bytes) -> set[str]:
     """All tokens and pieces of tokens that are random."""
-    return {piece for word in set(_BYTE_WORDS.findall(data)) for piece in _random_pieces(word)}
+    # Runs of the characters of a word, which splitting finds faster than an expression.
+    words = [word for word in data.translate(_WORDS_ALONE).split() if len(word) >= _LEAST_WORD]
+    return {piece for word in words for piece in _random_pieces(word)} if words else set()
 
 
 def replaced(table: dict[str, str], data: bytes) -> bytes:
