@@ -27,8 +27,8 @@ from wiretape.replayer.verdict import Lacking as Lacked
 from wiretape.replayer.verdict import Result, State
 
 
-# What may be, or be a part of, a generated value: with a digit in it, or of both cases.
-_WORDS = re.compile(rb"(?=[\w-]*(?:[0-9]|[a-z][A-Z]))[\w-]{6,}")
+_DIGIT = re.compile(rb"[0-9]")
+_WORDS_ALONE = bytes(b if re.match(rb"[A-Za-z0-9_-]", bytes([b])) else 32 for b in range(256))
 _MAX_BYTES = 4096
 
 
@@ -211,7 +211,13 @@ def is_apart(request: HttpRequest, near: Near | None) -> bool:
     if near is None or len(request.content.data) > _MAX_BYTES:
         return False
     held = near.recorded
-    return not any(word in held for word in _WORDS.findall(write_request(request)))
+    words = write_request(request).translate(_WORDS_ALONE).split()
+    return not any(len(word) > 5 and word in held and not _is_plain(word) for word in words)
+
+
+def _is_plain(word: bytes) -> bool:
+    """Written as names of fields are, and most words."""
+    return not _DIGIT.search(word) and (word.islower() or word.istitle())
 
 
 def _not_given(lacking: Lacking) -> Difference:

@@ -33,7 +33,6 @@ _READING = (frozenset(name.encode() for name in HOP_BY_HOP) - {_LENGTH, _KEEP_AL
 _UNPLAIN = re.compile(rb"\r\n(?:[ \t]|connection:(?![ \t]*(?:keep-alive|close)[ \t]*\r))")
 _LENGTHS = re.compile(rb"\r\ncontent-length:[ \t]*([^\r]*?)[ \t]*(?=\r|$)")
 _TYPES = re.compile(rb"\r\ncontent-type:[ \t]*([^\r]*)")
-_NOT_IN_VALUES = re.compile(rb"[\x00\r\n]")
 _NOT_IN_STRINGS = re.compile(r"[\x00-\x1f]")
 _NUMBERS = re.compile(rb"(-?[0-9][0-9.eE+-]*)")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]{0,299})(\.[0-9]{1,299})?")
@@ -66,8 +65,9 @@ class Awaited:
 
     def __init__(self, wire: bytes) -> None:
         self.wire = wire
-        self.head, mark, self.content = wire.partition(b"\r\n\r\n")
-        self.lines = self.head.split(b"\r\n") if mark else []
+        head, mark, self.content = wire.partition(b"\r\n\r\n")
+        self.lines = head.split(b"\r\n") if mark else []
+        self.head = head.lower()
 
     def near(self, data: bytes) -> Near | None:
         """`data`, if it is one whole response that has the lines of this one, but for values that
@@ -82,7 +82,9 @@ class Awaited:
             zip(self.lines, lines, strict=True), map(ne, self.lines, lines)
         ):
             name, colon, value = live.partition(b":")
-            if not colon or not recorded.startswith(name + colon) or _NOT_IN_VALUES.search(value):
+            if not colon or not recorded.startswith(name + colon):
+                return None
+            if b"\r" in value or b"\n" in value or b"\0" in value:
                 return None
             name, value = name.lower(), value.strip(b" \t")
             if name in _READING or name[:1] in b" \t":
@@ -93,10 +95,19 @@ class Awaited:
                 fields.append(_Field(name, recorded.partition(b":")[2].strip(b" \t"), value))
         if content == self.content:
             return Near(self, data, fields, None) if length is None else None
-        own = _LENGTHS.findall(self.head.lower())
-        if own != [b"%d" % len(self.content)] or (length or own[0]) != b"%d" % len(content):
+        own = b"%d" % len(self.content)
+        if not self._is_of_length(own) or (length or own) != b"%d" % len(content):
             return None  # framed otherwise, or without content
         return Near(self, data, fields, content)
+
+    def _is_of_length(self, length: bytes) -> bool:
+        """Whether it is framed by this length, and by nothing else."""
+        if self.head.count(b"\r\ncontent-length:") != 1:
+            return False
+        usual = b"\r\ncontent-length: " + length
+        if usual + b"\r" in self.head or self.head.endswith(usual):
+            return True
+        return _LENGTHS.findall(self.head) == [length]
 
     def is_begun(self, data: bytes) -> bool:
         """Whether `data` is the begin of a response that may yet be near, and is worth waiting for:
@@ -133,7 +144,7 @@ class Near:
         """Whether all that differs is generated; False where it has to be read to be judged, and
         then what was accepted so far is to be forgotten."""
         # Before every field stands a line break, before the status line none.
-        head = self._awaited.head.lower() + b"\r\n"
+        head = self._awaited.head + b"\r\n"
         if view.rules or _UNPLAIN.search(head):
             return False
         for name, recorded, live in self._fields:
@@ -186,7 +197,7 @@ def _is_same(pair: _Pair, name: str, view: View) -> bool:
         text, live = pair.recorded.decode(), pair.live.decode()
     except UnicodeDecodeError:
         return False
-    if _NOT_IN_STRINGS.search(text) or _NOT_IN_STRINGS.search(live):
+    if not (text + live).isprintable() and _NOT_IN_STRINGS.search(text + live):
         return False
     return view.same_text(text, live, "json", name)
 

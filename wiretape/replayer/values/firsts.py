@@ -26,6 +26,9 @@ class Origin(IntEnum):
     CALL = 3
 
 
+_ORIGINS = tuple(Origin)
+
+
 class Appearance(NamedTuple):
     """When the exchange began in which a token came first, who chose it, and whether it came again.
 
@@ -73,7 +76,7 @@ class Firsts:
         packed = self._find(hash(token))
         if packed is None:
             return None
-        return Appearance(packed >> 3, Origin(packed & _ORIGIN), bool(packed & _AGAIN))
+        return Appearance(packed >> 3, _ORIGINS[packed & _ORIGIN], bool(packed & _AGAIN))
 
     def _find(self, number: int) -> int | None:
         place = bisect_left(self._hashes, number)

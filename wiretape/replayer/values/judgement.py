@@ -47,6 +47,7 @@ _MOST_DIGITS = 20
 _MARKED = re.compile(r"[+/=]")
 # No time, no address, no base64 of JSON.
 _HEX = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{16,}")
+_AS_BEFORE = "the instant that it was before"
 _NO_BLOBS = derived.Blobs(()), derived.Blobs(())
 
 Message = derived.Message
@@ -347,12 +348,15 @@ class Judgement:
             return self._refuse("a time in another form")
         if expected.digits != actual.digits and not self._same_precision(expected, actual):
             return self._refuse("a time of another precision")
-        if misfit := timeline.misfit(expected, actual, span, not self._known.concurrent):
-            return self._refuse(misfit)
-        unit_ns = max(expected.unit_ns, actual.unit_ns)
         paired = timeline.live_of(expected.at_ns)
         if (new := self._times.get(expected.at_ns)) is not None:
             paired = (*paired, new)
+        if expected.unit_ns >= SECOND_NS and actual.at_ns in paired:
+            # The commonest: the second that it was before.
+            return self._accept(recorded, live, "time", _AS_BEFORE)
+        if misfit := timeline.misfit(expected, actual, span, not self._known.concurrent):
+            return self._refuse(misfit)
+        unit_ns = max(expected.unit_ns, actual.unit_ns)
         ranges = [(at_ns, at_ns) for at_ns in paired]
         if not paired or unit_ns >= SECOND_NS:
             ranges += timeline.ranges(expected, span)
@@ -367,7 +371,7 @@ class Judgement:
             self._undo.append(lambda: self._times.pop(expected.at_ns, None))
         if expected.digits or actual.digits:
             self._fractions.append((self._name, expected.digits, actual.digits))
-        why = "the instant that it was before" if paired else "as far from its exchange"
+        why = _AS_BEFORE if paired else "as far from its exchange"
         return self._accept(recorded, live, "time", why)
 
     def _same_precision(self, expected: Instant, actual: Instant) -> bool:
