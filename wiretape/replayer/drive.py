@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic_ns
 
+from wiretape.exchange.v1.exchange_pb2 import HttpRequest
+from wiretape.replayer.apart import is_apart
 from wiretape.replayer.carried import Carried
 from wiretape.replayer.caused import InFlight, marks
 from wiretape.replayer.compare.awaited import Awaited
 from wiretape.replayer.config import Config, Target
 from wiretape.replayer.errors import EnvironmentFailedError
 from wiretape.replayer.io.client import Answer, Client, TargetGoneError
-from wiretape.replayer.judge import Attempt, Untold, is_apart
+from wiretape.replayer.judge import Attempt, Untold
 from wiretape.replayer.mocks import Mocks
 from wiretape.replayer.pace import Pace
 from wiretape.replayer.rules import Rules
@@ -101,6 +103,7 @@ class Drive:
             if self._is_enough():
                 return
             attempt, answer = await self._send(self._steps[position], client, target, pace)
+            # The build need not wait for it to be judged, nor the judge for the build.
             if attempt.can_wait(answer) and self._config.max_failures is None:
                 self._unjudged = attempt, answer
             else:
@@ -142,10 +145,7 @@ class Drive:
     ) -> tuple[Attempt, Answer]:
         position, exchange = step.position, step.exchange
         request, connection_id = exchange.http.request, exchange.connection.id
-        if self._unjudged is not None and not (
-            client.is_ready(connection_id, request.method)
-            and is_apart(request, self._unjudged[1].near)
-        ):
+        if not (client.is_ready(connection_id, request.method) and self._is_apart(request)):
             self._catch_up()
         await pace.until_due(request.first_byte_at_ns)
         result = self._verdict.results[position]
@@ -175,6 +175,11 @@ class Drive:
             raise EnvironmentFailedError(f"{target} {error.what}, at {where}: {error}") from error
         self._in_flight.end(position)
         return attempt, answer
+
+    def _is_apart(self, request: HttpRequest) -> bool:
+        """Whether it holds nothing of the response that is not judged yet."""
+        near = self._unjudged[1].near if self._unjudged is not None else None
+        return near is not None and is_apart(request, near.recorded)
 
     def _catch_up(self) -> None:
         if self._unjudged is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from time import time_ns
@@ -14,7 +13,7 @@ from wiretape.exchange.v1.exchange_pb2 import Content, Exchange, HttpRequest, Ht
 from wiretape.replayer.accepted import Acceptance, acceptances
 from wiretape.replayer.carried import Carried, Lacking
 from wiretape.replayer.compare import Difference, compare_responses
-from wiretape.replayer.compare.awaited import Awaited, Near
+from wiretape.replayer.compare.awaited import Awaited
 from wiretape.replayer.compare.content import plain
 from wiretape.replayer.compare.request import origin_form
 from wiretape.replayer.compare.response import unsent_length
@@ -25,11 +24,6 @@ from wiretape.replayer.rules import Rules
 from wiretape.replayer.values import NOWHERE, Correlation, Judgement, Place, Span, endpoint_of
 from wiretape.replayer.verdict import Lacking as Lacked
 from wiretape.replayer.verdict import Result, State
-
-
-_DIGIT = re.compile(rb"[0-9]")
-_WORDS_ALONE = bytes(b if re.match(rb"[A-Za-z0-9_-]", bytes([b])) else 32 for b in range(256))
-_MAX_BYTES = 4096
 
 
 class Untold(NamedTuple):
@@ -94,7 +88,8 @@ class Attempt:
         return Awaited(write_response(http.response))
 
     def can_wait(self, answer: Answer) -> bool:
-        """Whether nothing that later requests need is known only when this answer is judged."""
+        """Whether what follows can begin before this answer is judged: it is short, and no later
+        message is known to carry anything of it."""
         return answer.near is not None and not self._carried.takes(self.position)
 
     def judge(self, answer: Answer, result: Result) -> None:
@@ -203,21 +198,6 @@ class Attempt:
     def _accept(self, judgement: Judgement) -> None:
         judgement.commit()
         self.accepted += acceptances(judgement)
-
-
-def is_apart(request: HttpRequest, near: Near | None) -> bool:
-    """Whether a request holds nothing that may have been generated and that the response before it
-    held when recorded."""
-    if near is None or len(request.content.data) > _MAX_BYTES:
-        return False
-    held = near.recorded
-    words = write_request(request).translate(_WORDS_ALONE).split()
-    return not any(len(word) > 5 and word in held and not _is_plain(word) for word in words)
-
-
-def _is_plain(word: bytes) -> bool:
-    """Written as names of fields are, and most words."""
-    return not _DIGIT.search(word) and (word.islower() or word.istitle())
 
 
 def _not_given(lacking: Lacking) -> Difference:

@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from sys import intern
 from time import monotonic_ns, time_ns
 from typing import Any
 
@@ -347,7 +348,7 @@ def _result(step: Step, driven: Collection[int]) -> Result:
     result = Result(
         step.position,
         step.exchange.id,
-        http.request.method,
+        intern(http.request.method),
         http.request.target.decode("latin-1"),
         max(0, ended_ns - begun_ns),
         recorded_at_ns=begun_ns,
