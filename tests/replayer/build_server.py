@@ -42,6 +42,10 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/fields":
             raw = [[name, value] for name, value in self.headers.raw_items()]
             self.answer(200, {"line": self.requestline, "fields": raw})
+        elif path == "/me":
+            host, port = self.server.server_address[:2]
+            port += self.fault == "other-port"
+            self.answer(200, {"self": f"http://{host}:{port}/me", "here": f"localhost:{port}"})
         elif path == "/crash":
             print("out of luck", flush=True)
             os._exit(7)

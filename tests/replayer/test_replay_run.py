@@ -91,6 +91,20 @@ def test_a_harmless_variant_passes(replay: Replay, shop: Path, variant: str) -> 
     assert done.code == 0, done.out
 
 
+@pytest.mark.parametrize(("fault", "code"), [("", 0), ("other-port", 1)])
+def test_a_build_may_name_its_own_address(
+    replay: Replay, tape: Tape, tmp_path: Path, fault: str, code: int
+) -> None:
+    me = {"self": "http://10.0.0.2:8080/me", "here": "localhost:8080"}
+    tape.inbound(request_of("GET", "/me"), response_of(200, me))
+    path = tape.write(tmp_path / "me.mcap")
+    done = replay("run", path, *TARGET, "--service", ":8080", *build("--fault", fault))
+    assert done.code == code, done.out
+    assert done.report is not None
+    accepted = {each["recorded"] for each in done.report["accepted"]}
+    assert accepted == (set() if code else set(me.values()))
+
+
 def test_the_verdict_is_the_same_every_time(replay: Replay, shop: Path) -> None:
     reports = []
     for _ in range(3):

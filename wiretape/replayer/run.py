@@ -33,7 +33,7 @@ from wiretape.replayer.recorded import Traffic, open_recording
 from wiretape.replayer.rules import Rules
 from wiretape.replayer.rules_file import load_rules
 from wiretape.replayer.schedule import Step, Touch, intervals, plan
-from wiretape.replayer.values import Correlation, Evidence
+from wiretape.replayer.values import Correlation, Evidence, own_addresses
 from wiretape.replayer.verdict import (
     Attempt,
     Failure,
@@ -259,6 +259,7 @@ class _Run:
     async def _all(self) -> None:
         config, port = self._config, free_port()
         target, _, _ = addresses(config, expander(port, {}))
+        self._correlation.own |= own_addresses(self._traffic.services, target.host, target.port)
         if not config.command:
             await self._replay(port, target, None)
             return
