@@ -4,6 +4,7 @@ import argparse
 import http.client
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -20,6 +21,7 @@ ORDERS: dict[str, dict[str, object]] = {}
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--fault", default="")
     parser.add_argument("--certificate", type=Path, help="answer by https; it holds the key too")
     parser.add_argument("--child", type=Path, help="start a child that ignores SIGTERM; its pid")
@@ -149,7 +151,9 @@ def main() -> None:
     if options.fault == "http-1.0":
         Handler.protocol_version = "HTTP/1.0"
     ThreadingHTTPServer.daemon_threads = True
-    server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
+    if ":" in options.host:
+        ThreadingHTTPServer.address_family = socket.AF_INET6
+    server = ThreadingHTTPServer((options.host, options.port), Handler)
     if options.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.certificate)
