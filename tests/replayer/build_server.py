@@ -125,8 +125,8 @@ class Handler(BaseHTTPRequestHandler):
         too_long = self.command == "HEAD" and self.fault == "head-length"
         self.send_header("Content-Length", str(len(content) + too_long))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+        if self.command != "HEAD" or self.fault == "head-content":
+            self.wfile.write(content + b"more" * (self.fault == "surplus"))
         if self.fault == "closes-silently":
             self.close_connection = True
 

@@ -12,7 +12,7 @@ from wiretape.replayer.caused import InFlight, marks
 from wiretape.replayer.config import Config, Target
 from wiretape.replayer.errors import EnvironmentFailedError
 from wiretape.replayer.io.client import Answer, Client, TargetGoneError
-from wiretape.replayer.judge import Attempt, Untold
+from wiretape.replayer.judge import Attempt, Untold, overlong
 from wiretape.replayer.mocks import Mocks
 from wiretape.replayer.pace import Pace
 from wiretape.replayer.rules import Rules
@@ -39,11 +39,13 @@ StillThere = Callable[[float, str], Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`positions` are those of `steps` that are driven, in order. `follows(later, earlier)` says
-    which of them wait for which, where several are driven at once."""
+    which of them wait for which, where several are driven at once. `overlong` are connections on
+    which the recorded service sent more than its responses, so that each has one of its own."""
 
     steps: Sequence[Step]
     positions: Collection[int]
     follows: Callable[[int, int], bool]
+    overlong: Collection[str] = ()
 
 
 class Drive:
@@ -73,6 +75,9 @@ class Drive:
         self._still_there = still_there
         self._failed = 0
         self._untold: list[Untold] = []
+        # The last exchange on each connection that goes on; those that sent more than a response.
+        self._before: dict[str, int] = {}
+        self._overlong: list[int] = []
         self._in_vain_ns = 0
 
     async def all(self, client: Client, target: Target) -> None:
@@ -90,6 +95,7 @@ class Drive:
             client.close()
             self._verdict.lateness = pace.lateness()
             self._judge_untold()
+            self._judge_overlong()
         await self._settle()
 
     async def _one_by_one(self, client: Client, target: Target, pace: Pace) -> None:
@@ -135,18 +141,25 @@ class Drive:
     ) -> tuple[Attempt, Answer]:
         position, exchange = step.position, step.exchange
         request = exchange.http.request
+        connection = exchange.connection.id
+        is_last = step.last_on_connection or connection in self._plan.overlong
         await pace.until_due(request.first_byte_at_ns)
         result = self._verdict.results[position]
         self._in_flight.begin(position, marks(request))
         attempt = Attempt(position, exchange, self._correlation, self._carried, self._rules)
         try:
             answer = await client.exchange(
-                exchange.connection.id,
+                connection,
                 attempt.wire,
                 request.method,
                 attempt.awaited,
-                step.last_on_connection,
+                is_last,
             )
+            before = self._before.pop(connection, None)
+            if answer.after_surplus and before is not None:
+                self._overlong.append(before)
+            if not is_last:
+                self._before[connection] = position
             if not answer.whole:
                 result.note = "the build ended during it"
                 await self._still_there(_CRASH_S, f"during {self._where(result)}")
@@ -182,6 +195,14 @@ class Drive:
                 self._verdict.accepted.add(untold.position, [untold.acceptance])
                 if not result.differences:
                     result.state, result.uncreated = State.SAME, ""
+
+    def _judge_overlong(self) -> None:
+        """What came after the end of a response is only found by whoever goes on there."""
+        for position in self._overlong:
+            result = self._verdict.results[position]
+            if result.state in (State.SAME, State.DIFFERS):
+                result.differences = [*result.differences, overlong()]
+                result.state = State.DIFFERS
 
     def _where(self, result: Result) -> str:
         return f"exchange {result.position + 1} of {len(self._steps)} ({result.endpoint})"

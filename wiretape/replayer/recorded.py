@@ -27,7 +27,7 @@ from wiretape.replayer.sessions import Address, Party, assign_roles, began_ns, p
 class Traffic:
     """The recorded exchanges by role, each in the order in which they began; how connections
     ended, by id, where that is an answer of its own; where whole messages may be missing; the
-    endpoints that are the service."""
+    endpoints that are the service; connections on which it sent what belongs to no message."""
 
     inbound: Sequence[Exchange]
     outbound: Sequence[Exchange]
@@ -35,6 +35,7 @@ class Traffic:
     ends: Mapping[str, ConnectionEnd]
     holes: Sequence[Hole] = ()
     services: frozenset[Address] = frozenset()
+    overlong: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,15 @@ class Recorded:
         self.truncated = reader.truncated
         self._ends: dict[str, ConnectionEnd] = {}
         self._lost: dict[str, int] = {}
+        overlong: set[str] = set()
         for end in reader.connection_ends():
             if end.id in unanswered:
                 self._ends[end.id] = end
             if lost := _lost(end):
                 self._lost[end.id] = lost
+            if end.server.undecoded_bytes:
+                overlong.add(end.id)
+        self._overlong = frozenset(overlong)
 
     def traffic(self, service: ServiceEndpoint | None) -> Traffic:
         """Sorted by role; UsageError where which endpoint is the service is not certain."""
@@ -88,7 +93,8 @@ class Recorded:
             for party, role in zip(self._parties, roles, strict=True)
             if role == ROLE_INBOUND
         )
-        return Traffic(inbound, outbound, unrelated, self._ends, self._holes(roles), services)
+        holes = self._holes(roles)
+        return Traffic(inbound, outbound, unrelated, self._ends, holes, services, self._overlong)
 
     def _holes(self, roles: Sequence[int]) -> list[Hole]:
         """Of connections that are unrelated there are none; one that shows nothing may be any."""

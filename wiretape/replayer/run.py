@@ -148,7 +148,12 @@ class _Run:
         self._build: Build | None = None
         self._drive = Drive(
             config,
-            Plan(self._steps, self.positions, follows or (lambda later, earlier: True)),
+            Plan(
+                self._steps,
+                self.positions,
+                follows or (lambda later, earlier: True),
+                traffic.overlong,
+            ),
             self._correlation,
             self._in_flight,
             self._mocks,
