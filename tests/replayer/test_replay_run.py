@@ -105,6 +105,16 @@ def test_a_build_may_name_its_own_address(
     assert accepted == (set() if code else set(me.values()))
 
 
+@pytest.mark.parametrize("fault", ["", "no-call"])
+def test_a_build_that_heeds_no_proxy_is_one_cause(replay: Replay, shop: Path, fault: str) -> None:
+    options = ("--intercept", "proxy", "--env", "UPSTREAM_URL=http://127.0.0.1:9")
+    done = replay("run", shop, *TARGET, *options, *build("--fault", fault))
+    assert done.code == 3, done.out
+    assert done.report is not None
+    assert [each["kind"] for each in done.report["causes"]] == ["unreachable"]
+    assert "no call came by the proxy" in done.out
+
+
 def test_the_verdict_is_the_same_every_time(replay: Replay, shop: Path) -> None:
     reports = []
     for _ in range(3):

@@ -241,7 +241,10 @@ class _Run:
         ]
         done = [r.position for r in verdict.results if r.state in (State.SAME, State.DIFFERS)]
         verdict.upstream = mocks.findings(done)
-        if self._mode == "proxy" and not mocks.answered and verdict.upstream:
+        is_silent = not mocks.answered and all(each.kind == "missing" for each in verdict.upstream)
+        if self._mode == "proxy" and is_silent and verdict.upstream:
+            mocks.reachable = frozenset(self._mock_names)
+            verdict.upstream = mocks.findings(done)
             verdict.notes.append(_UNHEEDED)
         # How often a timer came is no part of a verdict.
         verdict.calls_answered = mocks.answered - mocks.answered_outside
