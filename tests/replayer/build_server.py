@@ -4,6 +4,7 @@ import argparse
 import http.client
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -20,6 +21,7 @@ ORDERS: dict[str, dict[str, object]] = {}
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--fault", default="")
     parser.add_argument("--certificate", type=Path, help="answer by https; it holds the key too")
     parser.add_argument("--child", type=Path, help="start a child that ignores SIGTERM; its pid")
@@ -42,6 +44,10 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/fields":
             raw = [[name, value] for name, value in self.headers.raw_items()]
             self.answer(200, {"line": self.requestline, "fields": raw})
+        elif path == "/me":
+            host, port = self.server.server_address[:2]
+            port += self.fault == "other-port"
+            self.answer(200, {"self": f"http://{host}:{port}/me", "here": f"localhost:{port}"})
         elif path == "/crash":
             print("out of luck", flush=True)
             os._exit(7)
@@ -119,8 +125,8 @@ class Handler(BaseHTTPRequestHandler):
         too_long = self.command == "HEAD" and self.fault == "head-length"
         self.send_header("Content-Length", str(len(content) + too_long))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+        if self.command != "HEAD" or self.fault == "head-content":
+            self.wfile.write(content + b"more" * (self.fault == "surplus"))
         if self.fault == "closes-silently":
             self.close_connection = True
 
@@ -145,7 +151,9 @@ def main() -> None:
     if options.fault == "http-1.0":
         Handler.protocol_version = "HTTP/1.0"
     ThreadingHTTPServer.daemon_threads = True
-    server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
+    if ":" in options.host:
+        ThreadingHTTPServer.address_family = socket.AF_INET6
+    server = ThreadingHTTPServer((options.host, options.port), Handler)
     if options.certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.certificate)

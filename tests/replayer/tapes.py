@@ -130,11 +130,17 @@ class Tape:
             known.closed_at_ns = max(known.closed_at_ns, last_ns + MS)
         return found
 
-    def write(self, path: Path, how: ConnectionEnd.How = ConnectionEnd.CLOSED) -> Path:
+    def write(
+        self, path: Path, how: ConnectionEnd.How = ConnectionEnd.CLOSED, undecoded: int = 0
+    ) -> Path:
+        """`undecoded`: so many bytes of each server belong to no message."""
         with RecordingWriter(path) as writer:
             for exchange in self.exchanges:
                 writer.write(exchange)
-            ends = [end.SerializeToString() for end in self.ends(how).values()]
+            found = list(self.ends(how).values())
+            for end in found:
+                end.server.undecoded_bytes = undecoded
+            ends = [end.SerializeToString() for end in found]
             writer.write_records([(0, CONNECTION_ENDS, (end,), len(end), 0) for end in ends])
         return path
 

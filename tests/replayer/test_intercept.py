@@ -394,3 +394,28 @@ def test_a_build_on_the_port_of_an_upstream_is_told_by_its_own_start() -> None:
     if "UnavailableError" in done.stderr and "hold" not in done.stderr:
         pytest.skip(done.stderr.strip().splitlines()[-1])
     assert (done.returncode, done.stdout) == (0, "held\n"), done.stderr
+
+
+LOCALHOST = """
+import asyncio
+from wiretape.replayer.io.intercept import Setting, intercepted
+async def main():
+    setting = Setting([], lambda name: asyncio.Protocol(), target="localhost:40001")
+    async with intercepted("netns", setting, print) as interception:
+        with await interception.local_socket((HOST, 40001)) as listening:
+            listening.listen()
+            with await interception.connect("localhost", 40001) as met:
+                print(met.getpeername()[0])
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_localhost_is_either_loopback(host: str) -> None:
+    script = LOCALHOST.replace("HOST", repr(host))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
+    )
+    if "UnavailableError" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert (done.returncode, done.stdout) == (0, f"{host}\n"), done.stderr

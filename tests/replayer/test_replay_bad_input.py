@@ -217,6 +217,22 @@ def test_a_target_that_never_becomes_ready(replay: Replay, recording: Path) -> N
     assert "within 0.3 s (--ready-timeout)" in done.out
 
 
+@pytest.mark.parametrize(
+    ("target", "listens"), [("127.0.0.1", "::1"), ("[::1]", "127.0.0.1"), ("[::1]", "::1")]
+)
+def test_a_build_that_listens_on_the_other_loopback(
+    replay: Replay, recording: Path, target: str, listens: str
+) -> None:
+    options = ("--target", f"http://{target}:{{port}}", "--service", ":8080")
+    done = replay("run", recording, *options, "--ready-timeout", "4s", *build("--host", listens))
+    if listens in target:
+        assert done.code == 0, done.out
+    else:
+        assert done.code == 5
+        there = f"[{listens}]" if ":" in listens else listens
+        assert f"; something listens on {there}:" in done.out
+
+
 def test_a_build_that_was_not_told_its_port(replay: Replay, recording: Path) -> None:
     options = ("--service", ":8080", "--ready-timeout", "300ms")
     done = replay("run", recording, *TARGET, *options, "--", "sleep", "60")

@@ -91,6 +91,30 @@ def test_a_harmless_variant_passes(replay: Replay, shop: Path, variant: str) -> 
     assert done.code == 0, done.out
 
 
+@pytest.mark.parametrize(("fault", "code"), [("", 0), ("other-port", 1)])
+def test_a_build_may_name_its_own_address(
+    replay: Replay, tape: Tape, tmp_path: Path, fault: str, code: int
+) -> None:
+    me = {"self": "http://10.0.0.2:8080/me", "here": "localhost:8080"}
+    tape.inbound(request_of("GET", "/me"), response_of(200, me))
+    path = tape.write(tmp_path / "me.mcap")
+    done = replay("run", path, *TARGET, "--service", ":8080", *build("--fault", fault))
+    assert done.code == code, done.out
+    assert done.report is not None
+    accepted = {each["recorded"] for each in done.report["accepted"]}
+    assert accepted == (set() if code else set(me.values()))
+
+
+@pytest.mark.parametrize("fault", ["", "no-call"])
+def test_a_build_that_heeds_no_proxy_is_one_cause(replay: Replay, shop: Path, fault: str) -> None:
+    options = ("--intercept", "proxy", "--env", "UPSTREAM_URL=http://127.0.0.1:9")
+    done = replay("run", shop, *TARGET, *options, *build("--fault", fault))
+    assert done.code == 3, done.out
+    assert done.report is not None
+    assert [each["kind"] for each in done.report["causes"]] == ["unreachable"]
+    assert "no call came by the proxy" in done.out
+
+
 def test_the_verdict_is_the_same_every_time(replay: Replay, shop: Path) -> None:
     reports = []
     for _ in range(3):

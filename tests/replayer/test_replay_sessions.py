@@ -84,10 +84,10 @@ def test_never_a_guess(exchanges: list[Exchange], service: Service | None, said:
     assert said in str(raised.value)
 
 
-def with_gap(half: str, part: str) -> Exchange:
+def with_gap(half: str, part: str, reason: Gap.Reason = Gap.LOST) -> Exchange:
     made = exchange("10.0.0.1", SHOP)
     message = getattr(made.http, half)
-    gap = Gap(offset=4, length=2, reason=Gap.LOST)
+    gap = Gap(offset=4, length=2, reason=reason)
     (message.head_gaps if part == "head" else message.content.gaps).append(gap)
     message.content.complete = part == "head"
     return made
@@ -115,6 +115,11 @@ def ended_early(half: str) -> Exchange:
         (ended_early("response"), "its response ended early, after 0 bytes of content", None),
         (with_gap("request", "content"), "its request's content lacks 2 bytes at 4", "same"),
         (with_gap("response", "content"), "its response's content lacks 2 bytes at 4", "same"),
+        (
+            with_gap("response", "content", Gap.LIMIT),
+            "its response's content lacks 2 bytes at 4; beyond --max-content",
+            "same",
+        ),
         (with_gap("request", "head"), "its request's header section lacks 2 bytes at 4", "same"),
         (with_gap("response", "head"), "its response's header section lacks 2 bytes at 4", "same"),
     ],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tapes import request_of, response_of
 
-from wiretape.replayer.values import Correlation, Judgement, Span
+from wiretape.replayer.values import Correlation, Judgement, Span, own_addresses
 
 S, MS = 10**9, 10**6
 RECORDED_S, LIVE_S = 1_700_000_000, 1_800_000_000
@@ -449,6 +449,26 @@ def test_own_address(recorded: str, live: str, same: bool) -> None:
     judgement = judge(known)
     assert judgement.same_text(recorded, live, "field", "location") is same
     assert bool(judgement.accepted) is same
+
+
+@pytest.mark.parametrize(
+    ("recorded", "live", "named", "as_now"),
+    [
+        (("10.0.0.2", 8080), ("127.0.0.1", 4711), "10.0.0.2:8080", "127.0.0.1:4711"),
+        (("10.0.0.2", 8080), ("localhost", 4711), "10.0.0.2:8080", "127.0.0.1:4711"),
+        (("10.0.0.2", 8080), ("127.0.0.1", 4711), "localhost:8080", "localhost:4711"),
+        (("127.0.0.1", 8080), ("::1", 4711), "127.0.0.1:8080", "127.0.0.1:4711"),
+        (("127.0.0.1", 8080), ("127.0.0.1", 4711), "[::1]:8080", "[::1]:4711"),
+        (("2001:db8::2", 8080), ("::1", 4711), "[2001:db8::2]:8080", "[::1]:4711"),
+        (("127.0.0.1", 8080), ("127.0.0.1", 8080), "127.0.0.1:8080", None),
+        (("127.0.0.1", 8080), ("127.0.0.1", 4711), "10.0.0.3:8080", None),
+        (("127.0.0.1", 8080), ("127.0.0.1", 4711), "localhost:80", None),
+    ],
+)
+def test_what_an_own_address_is(
+    recorded: tuple[str, int], live: tuple[str, int], named: str, as_now: str | None
+) -> None:
+    assert own_addresses([recorded], *live).get(named) == as_now
 
 
 # ----- numbers

@@ -15,7 +15,7 @@ from wiretape.replayer.compare.awaited import Awaited
 from wiretape.replayer.config import Config, Target
 from wiretape.replayer.errors import EnvironmentFailedError
 from wiretape.replayer.io.client import Answer, Client, TargetGoneError
-from wiretape.replayer.judge import Attempt, Untold
+from wiretape.replayer.judge import Attempt, Untold, overlong
 from wiretape.replayer.mocks import Mocks
 from wiretape.replayer.pace import Pace
 from wiretape.replayer.rules import Rules
@@ -42,11 +42,13 @@ StillThere = Callable[[float, str], Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`positions` are those of `steps` that are driven, in order. `follows(later, earlier)` says
-    which of them wait for which, where several are driven at once."""
+    which of them wait for which, where several are driven at once. `overlong` are connections on
+    which the recorded service sent more than its responses, so that each has one of its own."""
 
     steps: Sequence[Step]
     positions: Collection[int]
     follows: Callable[[int, int], bool]
+    overlong: Collection[str] = ()
 
 
 class Drive:
@@ -76,6 +78,9 @@ class Drive:
         self._still_there = still_there
         self._failed = 0
         self._untold: list[Untold] = []
+        # The last exchange on each connection that goes on; those that sent more than a response.
+        self._before: dict[str, int] = {}
+        self._overlong: list[int] = []
         self._in_vain_ns = 0
         # The answer before, where it is judged while the build works on the next request.
         self._unjudged: tuple[Attempt, Answer] | None = None
@@ -96,6 +101,7 @@ class Drive:
             client.close()
             self._verdict.lateness = pace.lateness()
             self._judge_untold()
+            self._judge_overlong()
         await self._settle()
 
     async def _one_by_one(self, client: Client, target: Target, pace: Pace) -> None:
@@ -144,8 +150,9 @@ class Drive:
         self, step: Step, client: Client, target: Target, pace: Pace
     ) -> tuple[Attempt, Answer]:
         position, exchange = step.position, step.exchange
-        request, connection_id = exchange.http.request, exchange.connection.id
-        if not (client.is_ready(connection_id, request.method) and self._is_apart(request)):
+        request, connection = exchange.http.request, exchange.connection.id
+        is_last = step.last_on_connection or connection in self._plan.overlong
+        if not (client.is_ready(connection, request.method) and self._is_apart(request)):
             self._catch_up()
         await pace.until_due(request.first_byte_at_ns)
         result = self._verdict.results[position]
@@ -162,8 +169,13 @@ class Drive:
 
         try:
             answer = await client.exchange(
-                connection_id, attempt.wire, request.method, meanwhile, step.last_on_connection
+                connection, attempt.wire, request.method, meanwhile, is_last
             )
+            before = self._before.pop(connection, None)
+            if answer.after_surplus and before is not None:
+                self._overlong.append(before)
+            if not is_last:
+                self._before[connection] = position
             if not answer.whole:
                 result.note = "the build ended during it"
                 await self._still_there(_CRASH_S, f"during {self._where(result)}")
@@ -209,6 +221,14 @@ class Drive:
                 self._verdict.accepted.add(untold.position, [untold.acceptance])
                 if not result.differences:
                     result.state, result.uncreated = State.SAME, ""
+
+    def _judge_overlong(self) -> None:
+        """What came after the end of a response is only found by whoever goes on there."""
+        for position in self._overlong:
+            result = self._verdict.results[position]
+            if result.state in (State.SAME, State.DIFFERS):
+                result.differences = [*result.differences, overlong()]
+                result.state = State.DIFFERS
 
     def _where(self, result: Result) -> str:
         return f"exchange {result.position + 1} of {len(self._steps)} ({result.endpoint})"

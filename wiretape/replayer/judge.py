@@ -203,3 +203,9 @@ class Attempt:
 def _not_given(lacking: Lacking) -> Difference:
     reason = "a later request carries what stood here"
     return Difference("content", lacking.place, lacking.value, None, reason)
+
+
+def overlong() -> Difference:
+    """A response that went on after its end."""
+    reason = "the client's next request on its connection would meet them"
+    return Difference("content", "content", None, "more bytes after its end", reason)

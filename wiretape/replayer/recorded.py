@@ -20,19 +20,22 @@ from wiretape.exchange.v1.exchange_pb2 import (
     Exchange,
 )
 from wiretape.replayer.errors import UnfitRecordingError, UsageError
-from wiretape.replayer.sessions import Party, assign_roles, began_ns, party_of
+from wiretape.replayer.sessions import Address, Party, assign_roles, began_ns, party_of
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """The recorded exchanges by role, each in the order in which they began; how connections
-    ended, by id, where that is an answer of its own; where whole messages may be missing."""
+    ended, by id, where that is an answer of its own; where whole messages may be missing; the
+    endpoints that are the service; connections on which it sent what belongs to no message."""
 
     inbound: Sequence[Exchange]
     outbound: Sequence[Exchange]
     unrelated: int
     ends: Mapping[str, ConnectionEnd]
     holes: Sequence[Hole] = ()
+    services: frozenset[Address] = frozenset()
+    overlong: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,15 @@ class Recorded:
         self.truncated = reader.truncated
         self._ends: dict[str, ConnectionEnd] = {}
         self._lost: dict[str, int] = {}
+        overlong: set[str] = set()
         for end in reader.connection_ends():
             if end.id in unanswered:
                 self._ends[end.id] = end
             if lost := _lost(end):
                 self._lost[end.id] = lost
+            if end.server.undecoded_bytes:
+                overlong.add(end.id)
+        self._overlong = frozenset(overlong)
 
     def traffic(self, service: ServiceEndpoint | None) -> Traffic:
         """Sorted by role; UsageError where which endpoint is the service is not certain."""
@@ -81,7 +88,13 @@ class Recorded:
         }
         inbound, outbound = (ShelfView(self._shelf, self._in_order(n)) for n in by_role.values())
         unrelated = len(self._shelf) - len(inbound) - len(outbound)
-        return Traffic(inbound, outbound, unrelated, self._ends, self._holes(roles))
+        services = frozenset(
+            party.server
+            for party, role in zip(self._parties, roles, strict=True)
+            if role == ROLE_INBOUND
+        )
+        holes = self._holes(roles)
+        return Traffic(inbound, outbound, unrelated, self._ends, holes, services, self._overlong)
 
     def _holes(self, roles: Sequence[int]) -> list[Hole]:
         """Of connections that are unrelated there are none; one that shows nothing may be any."""

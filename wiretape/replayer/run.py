@@ -34,7 +34,7 @@ from wiretape.replayer.recorded import Traffic, open_recording
 from wiretape.replayer.rules import Rules
 from wiretape.replayer.rules_file import load_rules
 from wiretape.replayer.schedule import Step, Touch, intervals, plan
-from wiretape.replayer.values import Correlation, Evidence
+from wiretape.replayer.values import Correlation, Evidence, own_addresses
 from wiretape.replayer.verdict import (
     Attempt,
     Failure,
@@ -149,7 +149,12 @@ class _Run:
         self._build: Build | None = None
         self._drive = Drive(
             config,
-            Plan(self._steps, self.positions, follows or (lambda later, earlier: True)),
+            Plan(
+                self._steps,
+                self.positions,
+                follows or (lambda later, earlier: True),
+                traffic.overlong,
+            ),
             self._correlation,
             self._in_flight,
             self._mocks,
@@ -237,7 +242,10 @@ class _Run:
         ]
         done = [r.position for r in verdict.results if r.state in (State.SAME, State.DIFFERS)]
         verdict.upstream = mocks.findings(done)
-        if self._mode == "proxy" and not mocks.answered and verdict.upstream:
+        is_silent = not mocks.answered and all(each.kind == "missing" for each in verdict.upstream)
+        if self._mode == "proxy" and is_silent and verdict.upstream:
+            mocks.reachable = frozenset(self._mock_names)
+            verdict.upstream = mocks.findings(done)
             verdict.notes.append(_UNHEEDED)
         # How often a timer came is no part of a verdict.
         verdict.calls_answered = mocks.answered - mocks.answered_outside
@@ -260,6 +268,7 @@ class _Run:
     async def _all(self) -> None:
         config, port = self._config, free_port()
         target, _, _ = addresses(config, expander(port, {}))
+        self._correlation.own |= own_addresses(self._traffic.services, target.host, target.port)
         if not config.command:
             await self._replay(port, target, None)
             return

@@ -17,6 +17,7 @@ from wiretape.exchange.v1.exchange_pb2 import (
     ROLE_UNSPECIFIED,
     ConnectionEnd,
     Exchange,
+    Gap,
     HttpRequest,
     HttpResponse,
 )
@@ -168,7 +169,8 @@ def _fault(half: str, message: HttpRequest | HttpResponse) -> str | None:
         return f"its {half}'s header section lacks {gap.length} bytes at {gap.offset}"
     if message.content.gaps:
         gap = message.content.gaps[0]
-        return f"its {half}'s content lacks {gap.length} bytes at {gap.offset}"
+        why = "; beyond --max-content" if gap.reason == Gap.LIMIT else ""
+        return f"its {half}'s content lacks {gap.length} bytes at {gap.offset}{why}"
     if not message.content.complete:
         return f"its {half} ended early, after {len(message.content.data)} bytes of content"
     return None

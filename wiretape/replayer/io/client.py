@@ -22,6 +22,9 @@ _IDEMPOTENT = frozenset(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
 _CONNECT_TIMEOUT_S = 10.0
 # How long the first kept connection is watched for an end that nothing announced.
 _WATCH_S = 0.01
+# How long what wrongly follows a response to HEAD may take to come.
+_AFTER_HEAD_S = 0.001
+_IDLE = (b"HTTP/1.1 408", b"HTTP/1.0 408")
 _DROPPED = "the connection was closed without a response"
 
 
@@ -46,6 +49,7 @@ class Answer:
 
     `equal` says that it sent the awaited bytes exactly, `near` is a whole response that is nearly
     so; neither was read. Otherwise there is a `response`, or `problem` says why there is none.
+    `after_surplus`: the response before it on its connection went on after its end.
     """
 
     sent_at_ns: int
@@ -55,6 +59,7 @@ class Answer:
     response: HttpResponse | None = None
     interim: list[HttpResponse] = field(default_factory=list)
     problem: str | None = None
+    after_surplus: bool = False
 
     @property
     def whole(self) -> bool:
@@ -73,6 +78,8 @@ class _Connection(asyncio.Protocol):
         self.used = False
         # The target ended it between two exchanges without having said so.
         self.left = False
+        # Bytes came that nobody asked for: what follows could not be told apart.
+        self.surplus = False
         self._parser = MessageParser.responses()
         self._waiter: asyncio.Future[Answer] | None = None
         self._answer = Answer(0, 0)
@@ -107,7 +114,8 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._waiter is None:
-            # Bytes that nobody asked for: what follows on this connection could not be told apart.
+            # That an idle connection ends is often told so (RFC 9110 §15.5.9).
+            self.surplus = not data.startswith(_IDLE)
             self.close()
             return
         if self._awaited is not None:
@@ -153,7 +161,9 @@ class _Connection(asyncio.Protocol):
                 self._answer.interim.append(message)
                 continue
             self._answer.response = message
-            if closes(message) or message.status == 101 or self._parser.in_message:
+            ends = closes(message) or message.status == 101
+            self.surplus = not ends and (self._parser.in_message or self._parser.failed is not None)
+            if ends or self.surplus:
                 self.close()
             self._finish()
             return
@@ -180,6 +190,16 @@ class _Connection(asyncio.Protocol):
     def heard(self) -> bool:
         """A part of a response has come."""
         return bool(self._matched or self._begun) or self._parser.in_message
+
+    @property
+    def has_content(self) -> bool:
+        """Whether the last response is one that can have a content."""
+        status = b""
+        if self._answer.response is not None:
+            status = b"%d" % self._answer.response.status
+        elif self._awaited is not None:
+            status = self._awaited.lines[0][9:12]
+        return self._method != "HEAD" and status not in (b"204", b"304")
 
     def close(self) -> None:
         self.closed = True
@@ -225,6 +245,7 @@ class Client:
         connection = self._connections.get(connection_id)
         if connection is not None and method not in _IDEMPOTENT:
             await self._watch(connection)
+        after_surplus = connection is not None and connection.surplus
         if connection is None or connection.closed:
             connection = await self._open(connection_id)
         reused = connection.used
@@ -237,8 +258,11 @@ class Client:
                 answer = await self._ask(connection, wire, method, awaited)
         elif reused and answer.problem is None:
             self._keeps = self._keeps is not False
+        answer.after_surplus = after_surplus
         if last:
             self._connections.pop(connection_id).close()
+        elif not connection.has_content:
+            await asyncio.sleep(_AFTER_HEAD_S if method == "HEAD" else 0)
         return answer
 
     def is_ready(self, connection_id: str, method: str) -> bool:

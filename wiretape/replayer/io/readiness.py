@@ -11,6 +11,7 @@ from wiretape.replayer.io.build import Build
 from wiretape.replayer.io.client import Connect, accepts, status_of
 
 _POLL_S = 0.02
+_LOOPBACKS = ("127.0.0.1", "::1")
 
 
 async def until_ready(
@@ -40,7 +41,7 @@ async def until_ready(
             what = f"{ready}" if path is None else f"{ready.scheme}://{ready}{path}"
             raise EnvironmentFailedError(
                 f"target never ready: {what} did not answer within {limit_ns / 1e9:g} s"
-                f" (--ready-timeout){_port_hint(config)}"
+                f" (--ready-timeout){_port_hint(config) or await _family_hint(ready, connect)}"
             )
         await asyncio.sleep(_POLL_S)
 
@@ -56,4 +57,15 @@ def _port_hint(config: Config) -> str:
     told = (*config.command, *(value for _, value in config.env))
     if config.command and "{port}" in config.target and not any("{port}" in t for t in told):
         return "; neither COMMAND nor --env has {port}"
+    return ""
+
+
+async def _family_hint(ready: Target, connect: Connect | None) -> str:
+    """Some listen on `localhost`, which is the other loopback address to them."""
+    if ready.host not in (*_LOOPBACKS, "localhost"):
+        return ""
+    for host in _LOOPBACKS:
+        other = Target(host, ready.port, ready.tls)
+        if host != ready.host and await accepts(other, connect):
+            return f"; something listens on {other}: name that in --target"
     return ""

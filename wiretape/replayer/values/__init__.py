@@ -3,6 +3,7 @@
 from wiretape.replayer.values.evidence import Evidence
 from wiretape.replayer.values.instants import Instant, Span, read_instant
 from wiretape.replayer.values.judgement import Accepted, Judgement
+from wiretape.replayer.values.own import own_addresses
 from wiretape.replayer.values.place import NOWHERE, Place, endpoint_of
 from wiretape.replayer.values.renaming import Correlation
 from wiretape.replayer.values.tokens import shape
@@ -17,6 +18,7 @@ __all__ = [
     "Place",
     "Span",
     "endpoint_of",
+    "own_addresses",
     "read_instant",
     "shape",
 ]

@@ -98,7 +98,13 @@ class NamespaceInterception(Interception):
     async def connect(self, host: str, port: int) -> socket.socket | None:
         loop = asyncio.get_running_loop()
         problem = OSError(f"no address of {host}")
-        known = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # What localhost is there, the build's own hosts file says: both.
+        names = (LOOPBACK, "::1") if host == "localhost" else (host,)
+        known = [
+            each
+            for name in names
+            for each in await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        ]
         for family, kind, _, _, address in known:
             try:
                 sock = await self.supervisor.new_socket("build", family, kind)
