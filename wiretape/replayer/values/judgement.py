@@ -8,12 +8,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-from wiretape.replayer.values import derived, durations
+from wiretape.replayer.values import derived, durations, remaining
 from wiretape.replayer.values.composite import Composite, same_signature, take_apart
 from wiretape.replayer.values.counters import Counters, families_at
 from wiretape.replayer.values.firsts import Origin
 from wiretape.replayer.values.instants import SECOND_NS, Instant, Span, read_instant, spell
-from wiretape.replayer.values.names import duration_unit_ns, is_digest
+from wiretape.replayer.values.names import clock_of, duration_unit_ns, is_digest, is_start
 from wiretape.replayer.values.place import NOWHERE, Place
 from wiretape.replayer.values.renaming import Correlation
 from wiretape.replayer.values.tokens import (
@@ -169,7 +169,7 @@ class Judgement:
         texts = str(recorded), str(live)
         if self._same_time(*texts):
             return True
-        if (lasted := durations.judge(*texts, self._name, self._span)) is not None:
+        if (lasted := self._measured(*texts)) is not None:
             return self._ruled(lasted.same, *texts, "duration", lasted.why)
         if isinstance(recorded, int) and isinstance(live, int):
             return recorded >= 0 <= live and self._same_count(*texts, "", True)
@@ -193,7 +193,7 @@ class Judgement:
         if (here := self._known.at_own(recorded)) != recorded:
             self._accept(recorded, here, "own-address", "where the build listens in this run")
             return here == live or self._same_text(here, live)
-        if (lasted := durations.judge(recorded, live, self._name, self._span)) is not None:
+        if (lasted := self._measured(recorded, live)) is not None:
             return self._ruled(lasted.same, recorded, live, "duration", lasted.why)
         if is_digest(self._name) and (derivation := self._derived(recorded, live)) is not None:
             return derivation
@@ -207,12 +207,19 @@ class Judgement:
             return self._rename(recorded, live)
         return self._same_parts(recorded, live)
 
+    def _measured(self, recorded: str, live: str) -> durations.Finding | None:
+        """None where the name does not say that this is an amount of time."""
+        finding = durations.judge(recorded, live, self._name, self._span)
+        if finding is not None:
+            return finding
+        return remaining.judge(recorded, live, self._name, self._span, self._known.timeline)
+
     def _is_only_random(self, text: str) -> bool:
         """Whether it is hex of random bits and can be nothing else here: the usual identifier, of
         which a judgement has many."""
         if not _HEX.fullmatch(text) or is_digest(self._name) or not looks_random(text):
             return False
-        return duration_unit_ns(self._name) is None
+        return duration_unit_ns(self._name) is None and clock_of(self._name) is None
 
     def _same_parts(self, recorded: str, live: str) -> bool:
         """As `_same_pieces`; what is in base64 with + and / among it is one token each."""
@@ -355,7 +362,7 @@ class Judgement:
             paired = (*paired, new)
         ranges = [(at_ns, at_ns) for at_ns in paired]
         if not paired or unit_ns >= SECOND_NS:
-            ranges += timeline.ranges(expected, span)
+            ranges += timeline.ranges(expected, span, is_start(self._name))
         off_ns = min((_off(actual.at_ns, low, high) for low, high in ranges), key=abs)
         if abs(off_ns) > self._within_ns + unit_ns:
             direction = "late" if off_ns > 0 else "early"
