@@ -364,7 +364,12 @@ class Judgement:
         if not paired or unit_ns >= SECOND_NS:
             ranges += timeline.ranges(expected, span, is_start(self._name))
         off_ns = min((_off(actual.at_ns, low, high) for low, high in ranges), key=abs)
+        # Now and then such an instant is as recorded, as a measured value may be.
+        clock = clock_of(self._name)
+        kind = "duration" if clock is not None and clock.kind == "reset" else "time"
         if abs(off_ns) > self._within_ns + unit_ns:
+            if kind != "time" and remaining.are_windows(expected.at_ns, actual.at_ns, span):
+                return self._accept(recorded, live, kind, remaining.WINDOW)
             direction = "late" if off_ns > 0 else "early"
             return self._refuse(f"{spell(abs(off_ns))} too {direction}")
         if timeline.is_another_day(expected, actual, span):
@@ -375,7 +380,7 @@ class Judgement:
         if expected.digits or actual.digits:
             self._fractions.append((self._name, expected.digits, actual.digits))
         why = "the instant that it was before" if paired else "as far from its exchange"
-        return self._accept(recorded, live, "time", why)
+        return self._accept(recorded, live, kind, why)
 
     def _same_precision(self, expected: Instant, actual: Instant) -> bool:
         """Whether dropped zeros explain that one side shows fewer digits of a second."""

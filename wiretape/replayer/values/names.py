@@ -57,7 +57,11 @@ UNITS_NS = {
 }  # fmt: skip
 # What a value is that changes as time passes; the second pattern is for names with a unit.
 _CLOCKS = (
-    ("reset", re.compile(r"\bresets?(?: in| after)?$|\bretry (?:in|after)$"), re.compile(r"wait$")),
+    (
+        "reset",
+        re.compile(r"\bresets?(?: (?:in|after|at|on|time|date))?$|\bretry (?:in|after)$"),
+        re.compile(r"wait$"),
+    ),
     (
         "left",
         re.compile(

@@ -27,7 +27,7 @@ _FIELDS = {
 _STEP_NS, _LONG_STEP_NS, _LONG_NS = 5 * SECOND_NS, 10 * SECOND_NS, 60 * SECOND_NS
 # Limits are counted by whole minutes, hours or days of the clock.
 _WINDOWS_NS = tuple(seconds * SECOND_NS for seconds in (60, 300, 600, 900, 1_800, 3_600, 86_400))
-_EPOCH = re.compile(r"\d{10}")
+WINDOW = "the end of a window that the clock counts"
 _EXPLAINED = "as the time that passed explains"
 _OTHER = "the time that passed does not explain it"
 _SINCE_START = "it is not the time since the build was started"
@@ -40,8 +40,6 @@ def judge(recorded: str, live: str, name: str, span: Span, timeline: Timeline) -
     clock = clock_of(name)
     if clock is None:
         return None
-    if clock.kind == "reset" and _EPOCH.fullmatch(recorded) and _EPOCH.fullmatch(live):
-        return _at_window(int(recorded) * SECOND_NS, int(live) * SECOND_NS, span)
     amounts = _AMOUNT.fullmatch(recorded), _AMOUNT.fullmatch(live)
     if amounts[0] is None or amounts[1] is None or amounts[0][2] != amounts[1][2]:
         return None
@@ -80,8 +78,9 @@ def _left(recorded: int, live: int, is_reset: bool, span: Span, timeline: Timeli
     for life_ns in _lives(max(recorded, live), recorded + passed_ns + 2 * SECOND_NS):
         if _are_since(life_ns - recorded, life_ns - live, 2 * SECOND_NS, span, timeline):
             return Finding(True, _EXPLAINED)
-    if is_reset:
-        return _at_window(span.recorded_at_ns + recorded, span.live_at_ns + live, span)
+    ends = span.recorded_at_ns + recorded, span.live_at_ns + live
+    if is_reset and are_windows(*ends, span, SECOND_NS):
+        return Finding(True, WINDOW)
     return Finding(False, _OTHER)
 
 
@@ -108,19 +107,19 @@ def _are_since(recorded_ns: int, live_ns: int, cut_ns: int, span: Span, timeline
     )
 
 
-def _at_window(recorded_ns: int, live_ns: int, span: Span) -> Finding:
-    """Both are ends of a window of one length that is counted by the clock."""
-    for window_ns in _WINDOWS_NS:
-        if all(
-            (end_ns + SECOND_NS) % window_ns <= 2 * SECOND_NS + duration_ns
-            and 0 <= end_ns - at_ns <= window_ns + SECOND_NS
-            for end_ns, at_ns, duration_ns in (
-                (recorded_ns, span.recorded_at_ns, span.recorded_duration_ns),
-                (live_ns, span.live_at_ns, span.live_duration_ns),
-            )
-        ):
-            return Finding(True, "the end of a window that the clock counts")
-    return Finding(False, _OTHER)
+def are_windows(recorded_ns: int, live_ns: int, span: Span, off_ns: int = 0) -> bool:
+    """Whether both instants end a window of one length by the clock, each the one of its exchange;
+    `off_ns` is how far they may be off, where they were told as whole seconds from then."""
+    recorded = (recorded_ns, span.recorded_at_ns, span.recorded_duration_ns)
+    live = (live_ns, span.live_at_ns, span.live_duration_ns)
+    return any(
+        all(
+            (end_ns + off_ns) % window_ns <= (2 * off_ns + lasted_ns if off_ns else 0)
+            and -off_ns <= end_ns - at_ns <= window_ns + off_ns + lasted_ns
+            for end_ns, at_ns, lasted_ns in (recorded, live)
+        )
+        for window_ns in _WINDOWS_NS
+    )
 
 
 def _up(recorded: int, live: int, span: Span, timeline: Timeline) -> Finding:
