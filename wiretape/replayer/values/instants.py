@@ -13,7 +13,7 @@ from time import localtime
 from typing import NamedTuple
 
 SECOND_NS = 10**9
-_DAY_NS = 86_400 * SECOND_NS
+DAY_NS = 86_400 * SECOND_NS
 _MINUTE_NS = 60 * SECOND_NS
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -23,7 +23,9 @@ HTTP_DATE = (
     r" \d\d:\d\d:\d\d (?:GMT|UTC|[+-]\d{4})"
 )
 BASIC = r"\d{8}T\d{6}Z"
-ISO = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?"
+_ISO_CLOCK = r"[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?"
+ISO = rf"\d{{4}}-\d\d-\d\d(?:{_ISO_CLOCK})?"
+ISO_TIME = rf"\d{{4}}-\d\d-\d\d{_ISO_CLOCK}"
 EPOCH = r"\d{10}(?:\.\d{1,9})?"
 
 _ISO_PARTS = re.compile(
@@ -155,18 +157,25 @@ class Timeline:
         return "that instant stands for another" if is_other else ""
 
     def is_another_day(self, recorded: Instant, live: Instant, span: Span) -> bool:
-        """Whether a date without a time changed by other than the midnights, of UTC or here, that
-        passed from the recorded exchange to the live one, or from the first one to its own."""
-        if recorded.unit_ns != _DAY_NS or live.at_ns in self.live_of(recorded.at_ns):
+        """Whether a date without a time changed by other than the midnights that passed."""
+        if recorded.unit_ns != DAY_NS or live.at_ns in self.live_of(recorded.at_ns):
             return False
+        days = (live.at_ns - recorded.at_ns) // DAY_NS
+        return not any(low <= days <= high for low, high in self.passed(span, int))
+
+    def passed(self, span: Span, number_of: Callable[[int], int]) -> list[tuple[int, int]]:
+        """How many periods began, of UTC and here, from the recorded exchange to the live one, or
+        from the first one to its own; `number_of` a day among them."""
         moves = [
             (span.recorded_at_ns + span.recorded_duration_ns, span.live_at_ns),
             (span.recorded_at_ns, span.live_at_ns + span.live_duration_ns),
             *zip(self._recorded_ns[:1], self._live_ns[:1], strict=True),
         ]
-        days = (live.at_ns - recorded.at_ns) // _DAY_NS
-        passed = [[day_of(after) - day_of(at) for at, after in moves] for day_of in _DAYS_OF]
-        return not any(min(few) <= days <= max(few) for few in passed)
+        found = []
+        for day_of in _DAYS_OF:
+            few = [number_of(day_of(after)) - number_of(day_of(at)) for at, after in moves]
+            found.append((min(few), max(few)))
+        return found
 
     def ranges(self, instant: Instant, span: Span, is_start: bool = False) -> list[tuple[int, int]]:
         """Where the live instant may lie: as far from its own exchange as the recorded one.
@@ -257,7 +266,7 @@ def _read_iso(text: str) -> Instant | None:
     digits = len(fraction) if fraction else 0
     at_ns = at_s * SECOND_NS + (int(fraction.ljust(9, "0")) if fraction else 0)
     if separator is None:
-        return Instant(at_ns, _DAY_NS, "iso", 0)
+        return Instant(at_ns, DAY_NS, "iso", 0)
     unit_ns = 60 * SECOND_NS if second is None else SECOND_NS // 10**digits
     comma = mark == ","
     return Instant(at_ns, unit_ns, f"iso{separator}{second is None}{comma}{zone}", digits)
@@ -286,12 +295,17 @@ def _zone_s(zone: str | None) -> int:
 
 
 def _day(at_ns: int) -> int:
-    return at_ns // _DAY_NS
+    return at_ns // DAY_NS
 
 
 def _day_here(at_ns: int) -> int:
     at_s = at_ns // SECOND_NS
-    return (at_s + localtime(at_s).tm_gmtoff) * SECOND_NS // _DAY_NS
+    return (at_s + localtime(at_s).tm_gmtoff) * SECOND_NS // DAY_NS
+
+
+def days_of(at_ns: int) -> set[int]:
+    """The day of UTC and the day here."""
+    return {day_of(at_ns) for day_of in _DAYS_OF}
 
 
 _DAYS_OF = (_day, _day_here)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-from wiretape.replayer.values import derived, durations, remaining
+from wiretape.replayer.values import calendars, derived, durations, remaining
 from wiretape.replayer.values.composite import Composite, same_signature, take_apart
 from wiretape.replayer.values.counters import Counters, families_at
 from wiretape.replayer.values.firsts import Origin
@@ -44,6 +44,8 @@ _FINE_DIGITS = 7
 # A number with nothing beside it but a prefix of its own, as in INV-2024-0017.
 _ALONE = re.compile(r"(?:[A-Za-z]{1,16}[-_]?)?[0-9]+(?:-[0-9]+)*")
 _MOST_DIGITS = 20
+# So many digits are a day.
+_DAY = 8
 _MARKED = re.compile(r"[+/=]")
 # No time, no address, no base64 of JSON.
 _HEX = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{16,}")
@@ -169,6 +171,8 @@ class Judgement:
         texts = str(recorded), str(live)
         if self._same_time(*texts):
             return True
+        if isinstance(recorded, int) and self._with_dates(*texts) == texts[0]:
+            return True
         if (lasted := self._measured(*texts)) is not None:
             return self._ruled(lasted.same, *texts, "duration", lasted.why)
         if isinstance(recorded, int) and isinstance(live, int):
@@ -223,6 +227,8 @@ class Judgement:
 
     def _same_parts(self, recorded: str, live: str) -> bool:
         """As `_same_pieces`; what is in base64 with + and / among it is one token each."""
+        if (live := self._with_dates(recorded, live)) == recorded:
+            return True
         if "<" in recorded and "&#43;" in recorded + live:
             recorded, live = recorded.replace("&#43;", "+"), live.replace("&#43;", "+")
         alone = _ALONE.fullmatch(recorded) is not None
@@ -344,9 +350,8 @@ class Judgement:
         expected = read_instant(recorded)
         if expected is None:
             return None
-        span, timeline = self._span, self._known.timeline
         if expected.syntax.startswith("epoch") and (
-            abs(expected.at_ns - span.recorded_at_ns) > _DECADE_NS
+            abs(expected.at_ns - self._span.recorded_at_ns) > _DECADE_NS
         ):
             return None
         actual = read_instant(live)
@@ -354,6 +359,10 @@ class Judgement:
             return self._refuse("a time in another form")
         if expected.digits != actual.digits and not self._same_precision(expected, actual):
             return self._refuse("a time of another precision")
+        return self._same_instant(expected, actual, recorded, live)
+
+    def _same_instant(self, expected: Instant, actual: Instant, recorded: str, live: str) -> bool:
+        span, timeline = self._span, self._known.timeline
         if misfit := timeline.misfit(expected, actual, span, not self._known.concurrent):
             return self._refuse(misfit)
         unit_ns = max(expected.unit_ns, actual.unit_ns)
@@ -381,6 +390,47 @@ class Judgement:
             self._fractions.append((self._name, expected.digits, actual.digits))
         why = "the instant that it was before" if paired else "as far from its exchange"
         return self._accept(recorded, live, kind, why)
+
+    def _with_dates(self, recorded: str, live: str) -> str:
+        """`live` with the recorded dates in the place of those that moved as the time did."""
+        expected, actual = calendars.dates_in(recorded), calendars.dates_in(live)
+        if len(expected) != len(actual):
+            return live
+        done = 0
+        pieces: list[str] = []
+        for date, other in zip(expected, actual, strict=True):
+            pieces += live[done : other.start], self._with_date(date, other)
+            done = other.end
+        return "".join((*pieces, live[done:]))
+
+    def _with_date(self, date: calendars.Date, other: calendars.Date) -> str:
+        if date.form != other.form or date.text == other.text:
+            return other.text
+        if self._same_date(date.form, date.text, other.text):
+            return date.text
+        if date.form == "compact":
+            # What follows a day may be a number instead of a time.
+            day, rest = date.text[:_DAY], other.text[_DAY:]
+            if rest and self._same_date(date.form, day, other.text[:_DAY]):
+                return day + rest
+        return other.text
+
+    def _same_date(self, form: str, recorded: str, live: str) -> bool:
+        if form == "iso":
+            return bool(self._same_time(recorded, live))
+        span, timeline = self._span, self._known.timeline
+        times = span.recorded_at_ns, span.live_at_ns
+        for expected, actual in calendars.readings(form, recorded, live, *times):
+            if isinstance(expected, Instant):
+                if isinstance(actual, Instant) and self._same_instant(
+                    expected, actual, recorded, live
+                ):
+                    return True
+            elif not isinstance(actual, Instant) and calendars.same_period(
+                expected, actual, span, timeline
+            ):
+                return self._accept(recorded, live, "time", "moved as the day of its exchange did")
+        return False
 
     def _same_precision(self, expected: Instant, actual: Instant) -> bool:
         """Whether dropped zeros explain that one side shows fewer digits of a second."""
