@@ -207,7 +207,7 @@ class Judgement:
             plain, live_plain = unquote(recorded), unquote(live)
             if (plain, live_plain) != (recorded, live):
                 return plain == live_plain or self._same_text(plain, live_plain)
-        if not may_be_path(recorded) and is_random_base64(recorded, live):
+        if not may_be_path(recorded, live) and is_random_base64(recorded, live):
             return self._rename(recorded, live)
         return self._same_parts(recorded, live)
 
@@ -252,7 +252,7 @@ class Judgement:
             return self._same_composite(composite, recorded, live)
         if not is_surely_base64(recorded) and self._same_pieces(recorded, live):
             return True
-        if (may_be_path(recorded) and not is_nonce) or not is_random_base64(recorded, live):
+        if (may_be_path(recorded, live) and not is_nonce) or not is_random_base64(recorded, live):
             return self._refuse(self._reason)
         return self._rename(recorded, live)
 

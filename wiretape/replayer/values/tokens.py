@@ -149,8 +149,18 @@ def is_surely_base64(text: str) -> bool:
     return text.endswith("=") and len(text) % 4 == 0 and not _PADDED_PATH.match(text)
 
 
-def may_be_path(text: str) -> bool:
-    return not is_surely_base64(text) and _PATH.match(text) is not None
+def may_be_path(recorded: str, live: str) -> bool:
+    """Whether two texts may be paths. Those of one kind have their slashes at the same places;
+    where they have not, only words before a slash still speak for it."""
+    if is_surely_base64(recorded) or _PATH.match(recorded) is None:
+        return False
+    return _slashes(recorded) == _slashes(live) or any(
+        _PADDED_PATH.match(text) is not None for text in (recorded, live)
+    )
+
+
+def _slashes(text: str) -> list[int]:
+    return [place for place, character in enumerate(text) if character == "/"]
 
 
 def is_uuid(token: str) -> bool:
