@@ -22,6 +22,7 @@ from wiretape.replayer.values.tokens import (
     PARTS,
     PIECES,
     fits,
+    follows_from,
     is_random_base64,
     is_surely_base64,
     is_uuid,
@@ -96,6 +97,9 @@ class Judgement:
         self._blobs: tuple[derived.Blobs, derived.Blobs] = parent._blobs if parent else _NO_BLOBS
         self._pairs: dict[str, str] = parent._pairs.copy() if parent else {}
         self._back: dict[str, str] = parent._back.copy() if parent else {}
+        self._latest: dict[tuple[str, str], tuple[str, str]] = (
+            parent._latest.copy() if parent else {}
+        )
         self._times: dict[int, int] = parent._times.copy() if parent else {}
         self._fractions: list[tuple[str, int, int]] = []
         self._wholes: list[tuple[str, str]] = []
@@ -112,12 +116,14 @@ class Judgement:
         parent, known = self._parent, self._known
         if parent is not None:
             parent._pairs, parent._back, parent._times = self._pairs, self._back, self._times
+            parent._latest = self._latest
             parent._fractions += self._fractions
             parent._wholes += self._wholes
             parent._tags += self._tags
             parent.accepted += self.accepted
             return
         known.add(self._pairs)
+        known.latest.update(self._latest)
         for recorded_ns, live_ns in self._times.items():
             known.timeline.pair(recorded_ns, live_ns)
         for name, recorded_digits, live_digits in self._fractions:
@@ -323,6 +329,11 @@ class Judgement:
                 return self._refuse(f"{recorded} was given to the build")
             if first.at_ns < known.since_ns:
                 return self._refuse(f"{recorded} stood for itself before")
+        here = self.place.endpoint, self._name
+        before = self._latest.get(here) or known.latest.get(here)
+        if before and follows_from((before[0], recorded), (before[1], live)):
+            return self._refuse("nearly the same as the one before, and not random")
+        self._latest[here] = recorded, live
         self._pairs[recorded] = live
         self._back[live] = recorded
         self._undo += (lambda: self._pairs.pop(recorded), lambda: self._back.pop(live))
