@@ -41,10 +41,16 @@ _TIME = rf"(?:{_H}|[1-9]):{_S}(?::{_S})?(?: ?[AP]M)?"
 _AT = rf"(?:,?(?: at)? {_TIME}(?: (?:GMT|UTC)(?:[+-]\d{{4}})?| [+-]\d{{4}})?)?"
 _BEGIN = r"(?<![A-Za-z0-9])"
 
-# The first that fits takes the text.
-_FORMS = {
+# Digits among letters are of a token, but behind a prefix in capitals.
+_LONE, _END = r"(?<![0-9a-z])", r"(?![0-9A-Za-z])"
+# What every date has in it, and begins with; most texts are done with by these.
+_HINT = re.compile(
+    rf"20\d\d|\d:[0-5]\d|{_LONE}\d{{6}}{_END}|" + "|".join(name[:3] for name in (*_MONTHS, *_DAYS))
+)
+_FIRST = rf"{_LONE}(?=[0-9JFMASONDTWQ])"
+# The first that fits takes the text. These are surely dates.
+_SURE = {
     "iso": rf"{HTTP_DATE}|(?<!\d){ISO_TIME}|{BASIC}",
-    "compact": rf"(?<!\d){_Y}{_M}{_D}(?:[T_-]?{_H}{_S}(?:{_S}(?:\d{{3}})?)?)?(?!\d)",
     "dashed": (
         rf"(?<!\d){_Y}(?P<d>[-/.]){_M}(?P=d){_D}(?:[T_-]{_H}[-.:]?{_S}(?:[-.:]?{_S})?)?(?!\d)"
     ),
@@ -60,17 +66,26 @@ _FORMS = {
     "month": (
         rf"(?<!\d){_Y}[-/]{_M}(?!\d|-\d)|{_BEGIN}{_MONTH}\.? {_Y}(?!\d)|(?<![\d/]){_M}/{_Y}(?!\d)"
     ),
+}
+# These may be part of something else, which has to be the same on both sides then.
+_LIKELY = {
+    "compact": rf"{_LONE}{_Y}{_M}{_D}(?:[T_-]?{_H}{_S}(?:{_S}(?:\d{{3}})?)?)?{_END}",
     "ordinal": rf"(?<!\d){_Y}-[0-3]\d\d(?!\d)",
-    "numbered": rf"(?<!\d){_Y}{_M}{_D}(?=\d{{3,8}}(?!\d))",
-    "short": rf"(?<!\d){_Y[2:]}{_M}{_D}(?!\d)",
+    "numbered": rf"{_LONE}{_Y}{_M}{_D}(?=\d{{3,8}}{_END})",
+    "short": rf"{_LONE}{_Y[2:]}{_M}{_D}{_END}",
     "year": rf"(?<![\w.]){_Y}(?![\w.]\w)",
     "time": rf"(?<![\w:.-]){_TIME}(?![\w:])",
     "weekday": rf"{_BEGIN}{_DAY}(?![A-Za-z])",
     "month name": rf"{_BEGIN}{_MONTH}(?![A-Za-z])",
 }
-_DATES = re.compile(
-    "|".join(f"(?P<{form.replace(' ', '_')}>{pattern})" for form, pattern in _FORMS.items())
-)
+_DATES = [
+    re.compile(
+        f"{_FIRST}(?:"
+        + "|".join(f"(?P<{form.replace(' ', '_')}>{pattern})" for form, pattern in forms)
+        + ")"
+    )
+    for forms in (_SURE.items(), (_SURE | _LIKELY).items())
+]
 _PIECES = re.compile(r"(\d+|[A-Za-z]+)")
 _ZONE = re.compile(r" (?:GMT|UTC)?([+-])(\d\d)(\d\d)$")
 _SUFFIXES = frozenset(["st", "nd", "rd", "th"])
@@ -98,10 +113,15 @@ class Period(NamedTuple):
 Reading = Instant | Period
 
 
-def dates_in(text: str) -> list[Date]:
+def may_have_dates(text: str) -> bool:
+    return _HINT.search(text) is not None
+
+
+def dates_in(text: str, surely: bool) -> list[Date]:
+    """All, or those that can be nothing else."""
     return [
         Date(match.start(), match.end(), (match.lastgroup or "").replace("_", " "), match[0])
-        for match in _DATES.finditer(text)
+        for match in _DATES[not surely].finditer(text)
     ]
 
 

@@ -404,9 +404,18 @@ class Judgement:
 
     def _with_dates(self, recorded: str, live: str) -> str:
         """`live` with the recorded dates in the place of those that moved as the time did."""
-        expected, actual = calendars.dates_in(recorded), calendars.dates_in(live)
-        if len(expected) != len(actual):
+        if not calendars.may_have_dates(recorded):
             return live
+        for surely in (True, False):
+            expected = calendars.dates_in(recorded, surely)
+            actual = calendars.dates_in(live, surely)
+            if len(expected) == len(actual):
+                live = self._with_these(expected, actual, live)
+        return live
+
+    def _with_these(
+        self, expected: list[calendars.Date], actual: list[calendars.Date], live: str
+    ) -> str:
         done = 0
         pieces: list[str] = []
         for date, other in zip(expected, actual, strict=True):
