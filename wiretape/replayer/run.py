@@ -336,6 +336,7 @@ class _Run:
         expand = expander(port, ports)
         command = [expand(word) for word in self._config.command]
         env = {name: expand(value) for name, value in self._config.env}
+        self._correlation.timeline.started_ns = time_ns()
         # A start that is interrupted half-way must still leave us the process to end.
         start = asyncio.create_task(
             Build.start(command, {**interception.environment, **env}, interception.supervisor)

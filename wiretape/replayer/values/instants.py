@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -13,7 +13,7 @@ from time import localtime
 from typing import NamedTuple
 
 SECOND_NS = 10**9
-_DAY_NS = 86_400 * SECOND_NS
+DAY_NS = 86_400 * SECOND_NS
 _MINUTE_NS = 60 * SECOND_NS
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -23,7 +23,9 @@ HTTP_DATE = (
     r" \d\d:\d\d:\d\d (?:GMT|UTC|[+-]\d{4})"
 )
 BASIC = r"\d{8}T\d{6}Z"
-ISO = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?"
+_ISO_CLOCK = r"[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?"
+ISO = rf"\d{{4}}-\d\d-\d\d(?:{_ISO_CLOCK})?"
+ISO_TIME = rf"\d{{4}}-\d\d-\d\d{_ISO_CLOCK}"
 EPOCH = r"\d{10}(?:\.\d{1,9})?"
 
 _ISO_PARTS = re.compile(
@@ -37,6 +39,8 @@ _BASIC_PARTS = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
 _EPOCH_PARTS = re.compile(r"(\d{10}|\d{13}|\d{16}|\d{19})(?:\.(\d{1,9}))?")
 
 
+# So long before the first exchange a build may have made what it shows later.
+_START_NS = 3_600 * SECOND_NS
 _PAIRS_KEPT = 1 << 18
 _MOST_FURTHER = 7
 _STEPS = ((86_400 * SECOND_NS, "d"), (3_600 * SECOND_NS, "h"))
@@ -65,13 +69,26 @@ class Span:
     live_duration_ns: int
 
 
+class Up(NamedTuple):
+    """For how long a build was up at least, recorded and live, and at most; 0 where it is unknown.
+
+    All in ns.
+    """
+
+    recorded: int
+    live: int
+    most: int
+
+
 class Timeline:
     """When exchanges began, recorded and live, and which instants were found to be one.
 
-    `paired` holds the first live instant for each recorded one, in ns.
+    `paired` holds the first live instant for each recorded one, in ns; `started_ns` is when the
+    build was started, 0 where it was there before.
     """
 
     def __init__(self) -> None:
+        self.started_ns = 0
         self._recorded_ns = array("q")
         self._live_ns = array("q")
         self.paired: dict[int, int] = {}
@@ -83,6 +100,23 @@ class Timeline:
         place = bisect_right(self._recorded_ns, recorded_at_ns)
         self._recorded_ns.insert(place, recorded_at_ns)
         self._live_ns.insert(place, live_at_ns)
+
+    def first_ns(self, recorded_at_ns: int) -> int:
+        """When the first exchange began in the recording; the given one where there is none."""
+        return self._recorded_ns[0] if self._recorded_ns else recorded_at_ns
+
+    def has_begun(self, recorded: tuple[int, int], live: tuple[int, int]) -> bool:
+        """Whether an exchange began within both of these spans, ends excluded."""
+        first = bisect_right(self._recorded_ns, recorded[0])
+        end = bisect_left(self._recorded_ns, recorded[1])
+        return any(live[0] < at_ns < live[1] for at_ns in self._live_ns[first:end])
+
+    def up_ns(self, span: Span) -> Up:
+        """For how long the build must have been up when this exchange was answered."""
+        recorded_ns = span.recorded_at_ns - self.first_ns(span.recorded_at_ns)
+        live_ns = span.live_at_ns - (self._live_ns[0] if self._live_ns else span.live_at_ns)
+        ended_ns = span.live_at_ns + span.live_duration_ns
+        return Up(recorded_ns, live_ns, ended_ns - self.started_ns if self.started_ns else 0)
 
     def live_of(self, recorded_ns: int) -> tuple[int, ...]:
         """What this instant was live, in the order in which it was found."""
@@ -123,24 +157,33 @@ class Timeline:
         return "that instant stands for another" if is_other else ""
 
     def is_another_day(self, recorded: Instant, live: Instant, span: Span) -> bool:
-        """Whether a date without a time changed by other than the midnights, of UTC or here, that
-        passed from the recorded exchange to the live one, or from the first one to its own."""
-        if recorded.unit_ns != _DAY_NS or live.at_ns in self.live_of(recorded.at_ns):
+        """Whether a date without a time changed by other than the midnights that passed."""
+        if recorded.unit_ns != DAY_NS or live.at_ns in self.live_of(recorded.at_ns):
             return False
+        days = (live.at_ns - recorded.at_ns) // DAY_NS
+        return not any(low <= days <= high for low, high in self.passed(span, int))
+
+    def passed(self, span: Span, number_of: Callable[[int], int]) -> list[tuple[int, int]]:
+        """How many periods began, of UTC and here, from the recorded exchange to the live one, or
+        from the first one to its own; `number_of` a day among them."""
         moves = [
             (span.recorded_at_ns + span.recorded_duration_ns, span.live_at_ns),
             (span.recorded_at_ns, span.live_at_ns + span.live_duration_ns),
             *zip(self._recorded_ns[:1], self._live_ns[:1], strict=True),
         ]
-        days = (live.at_ns - recorded.at_ns) // _DAY_NS
-        passed = [[day_of(after) - day_of(at) for at, after in moves] for day_of in _DAYS_OF]
-        return not any(min(few) <= days <= max(few) for few in passed)
+        found = []
+        for day_of in _DAYS_OF:
+            few = [number_of(day_of(after)) - number_of(day_of(at)) for at, after in moves]
+            found.append((min(few), max(few)))
+        return found
 
-    def ranges(self, instant: Instant, span: Span) -> list[tuple[int, int]]:
+    def ranges(self, instant: Instant, span: Span, is_start: bool = False) -> list[tuple[int, int]]:
         """Where the live instant may lie: as far from its own exchange as the recorded one.
 
         One of the past is also measured from the exchange that was begun last before it. Where it
         tells no more than the second or the day, it belongs to any exchange that began within that.
+        One from shortly before all of them, or at any time before where its name says `is_start`,
+        may be when the build was started.
         """
         at_ns, unit_ns = instant.at_ns, instant.unit_ns
         shifted_ns = at_ns - span.recorded_at_ns + span.live_at_ns
@@ -148,6 +191,10 @@ class Timeline:
         if at_ns >= span.recorded_at_ns:
             return found
         first = bisect_right(self._recorded_ns, at_ns)
+        if first == 0 and self._live_ns:
+            is_near = self._recorded_ns[0] - at_ns <= _START_NS
+            if is_start or (self.started_ns and is_near):
+                found.append((self.started_ns, self._live_ns[0]))
         if first > 0:
             before_ns = self._live_ns[first - 1] + at_ns - self._recorded_ns[first - 1]
             found.append((before_ns, before_ns))
@@ -219,7 +266,7 @@ def _read_iso(text: str) -> Instant | None:
     digits = len(fraction) if fraction else 0
     at_ns = at_s * SECOND_NS + (int(fraction.ljust(9, "0")) if fraction else 0)
     if separator is None:
-        return Instant(at_ns, _DAY_NS, "iso", 0)
+        return Instant(at_ns, DAY_NS, "iso", 0)
     unit_ns = 60 * SECOND_NS if second is None else SECOND_NS // 10**digits
     comma = mark == ","
     return Instant(at_ns, unit_ns, f"iso{separator}{second is None}{comma}{zone}", digits)
@@ -248,12 +295,17 @@ def _zone_s(zone: str | None) -> int:
 
 
 def _day(at_ns: int) -> int:
-    return at_ns // _DAY_NS
+    return at_ns // DAY_NS
 
 
 def _day_here(at_ns: int) -> int:
     at_s = at_ns // SECOND_NS
-    return (at_s + localtime(at_s).tm_gmtoff) * SECOND_NS // _DAY_NS
+    return (at_s + localtime(at_s).tm_gmtoff) * SECOND_NS // DAY_NS
+
+
+def days_of(at_ns: int) -> set[int]:
+    """The day of UTC and the day here."""
+    return {day_of(at_ns) for day_of in _DAYS_OF}
 
 
 _DAYS_OF = (_day, _day_here)

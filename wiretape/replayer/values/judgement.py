@@ -8,12 +8,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-from wiretape.replayer.values import derived, durations
+from wiretape.replayer.values import calendars, derived, durations, remaining
 from wiretape.replayer.values.composite import Composite, same_signature, take_apart
 from wiretape.replayer.values.counters import Counters, families_at
 from wiretape.replayer.values.firsts import Origin
 from wiretape.replayer.values.instants import SECOND_NS, Instant, Span, read_instant, spell
-from wiretape.replayer.values.names import duration_unit_ns, is_digest
+from wiretape.replayer.values.names import clock_of, duration_unit_ns, is_digest, is_start
 from wiretape.replayer.values.place import NOWHERE, Place
 from wiretape.replayer.values.renaming import Correlation
 from wiretape.replayer.values.tokens import (
@@ -22,6 +22,7 @@ from wiretape.replayer.values.tokens import (
     PARTS,
     PIECES,
     fits,
+    follows_from,
     is_random_base64,
     is_surely_base64,
     is_uuid,
@@ -44,6 +45,8 @@ _FINE_DIGITS = 7
 # A number with nothing beside it but a prefix of its own, as in INV-2024-0017.
 _ALONE = re.compile(r"(?:[A-Za-z]{1,16}[-_]?)?[0-9]+(?:-[0-9]+)*")
 _MOST_DIGITS = 20
+# So many digits are a day.
+_DAY = 8
 _MARKED = re.compile(r"[+/=]")
 # No time, no address, no base64 of JSON.
 _HEX = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{16,}")
@@ -95,6 +98,9 @@ class Judgement:
         self._blobs: tuple[derived.Blobs, derived.Blobs] = parent._blobs if parent else _NO_BLOBS
         self._pairs: dict[str, str] = parent._pairs.copy() if parent else {}
         self._back: dict[str, str] = parent._back.copy() if parent else {}
+        self._latest: dict[tuple[str, str], tuple[str, str]] = (
+            parent._latest.copy() if parent else {}
+        )
         self._times: dict[int, int] = parent._times.copy() if parent else {}
         self._fractions: list[tuple[str, int, int]] = []
         self._wholes: list[tuple[str, str]] = []
@@ -111,12 +117,14 @@ class Judgement:
         parent, known = self._parent, self._known
         if parent is not None:
             parent._pairs, parent._back, parent._times = self._pairs, self._back, self._times
+            parent._latest = self._latest
             parent._fractions += self._fractions
             parent._wholes += self._wholes
             parent._tags += self._tags
             parent.accepted += self.accepted
             return
         known.add(self._pairs)
+        known.latest.update(self._latest)
         for recorded_ns, live_ns in self._times.items():
             known.timeline.pair(recorded_ns, live_ns)
         for name, recorded_digits, live_digits in self._fractions:
@@ -170,7 +178,9 @@ class Judgement:
         texts = str(recorded), str(live)
         if self._same_time(*texts):
             return True
-        if (lasted := durations.judge(*texts, self._name, self._span)) is not None:
+        if isinstance(recorded, int) and self._with_dates(*texts) == texts[0]:
+            return True
+        if (lasted := self._measured(*texts)) is not None:
             return self._ruled(lasted.same, *texts, "duration", lasted.why)
         if isinstance(recorded, int) and isinstance(live, int):
             return recorded >= 0 <= live and self._same_count(*texts, "", True)
@@ -194,7 +204,7 @@ class Judgement:
         if (here := self._known.at_own(recorded)) != recorded:
             self._accept(recorded, here, "own-address", "where the build listens in this run")
             return here == live or self._same_text(here, live)
-        if (lasted := durations.judge(recorded, live, self._name, self._span)) is not None:
+        if (lasted := self._measured(recorded, live)) is not None:
             return self._ruled(lasted.same, recorded, live, "duration", lasted.why)
         if is_digest(self._name) and (derivation := self._derived(recorded, live)) is not None:
             return derivation
@@ -204,19 +214,28 @@ class Judgement:
             plain, live_plain = unquote(recorded), unquote(live)
             if (plain, live_plain) != (recorded, live):
                 return plain == live_plain or self._same_text(plain, live_plain)
-        if not may_be_path(recorded) and is_random_base64(recorded, live):
+        if not may_be_path(recorded, live) and is_random_base64(recorded, live):
             return self._rename(recorded, live)
         return self._same_parts(recorded, live)
+
+    def _measured(self, recorded: str, live: str) -> durations.Finding | None:
+        """None where the name does not say that this is an amount of time."""
+        finding = durations.judge(recorded, live, self._name, self._span)
+        if finding is not None:
+            return finding
+        return remaining.judge(recorded, live, self._name, self._span, self._known.timeline)
 
     def _is_only_random(self, text: str) -> bool:
         """Whether it is hex of random bits and can be nothing else here: the usual identifier, of
         which a judgement has many."""
         if not _HEX.fullmatch(text) or is_digest(self._name) or not looks_random(text):
             return False
-        return duration_unit_ns(self._name) is None
+        return duration_unit_ns(self._name) is None and clock_of(self._name) is None
 
     def _same_parts(self, recorded: str, live: str) -> bool:
         """As `_same_pieces`; what is in base64 with + and / among it is one token each."""
+        if (live := self._with_dates(recorded, live)) == recorded:
+            return True
         if "<" in recorded and "&#43;" in recorded + live:
             recorded, live = recorded.replace("&#43;", "+"), live.replace("&#43;", "+")
         alone = _ALONE.fullmatch(recorded) is not None
@@ -240,7 +259,7 @@ class Judgement:
             return self._same_composite(composite, recorded, live)
         if not is_surely_base64(recorded) and self._same_pieces(recorded, live):
             return True
-        if (may_be_path(recorded) and not is_nonce) or not is_random_base64(recorded, live):
+        if (may_be_path(recorded, live) and not is_nonce) or not is_random_base64(recorded, live):
             return self._refuse(self._reason)
         return self._rename(recorded, live)
 
@@ -311,6 +330,11 @@ class Judgement:
                 return self._refuse(f"{recorded} was given to the build")
             if first.at_ns < known.since_ns:
                 return self._refuse(f"{recorded} stood for itself before")
+        here = self.place.endpoint, self._name
+        before = self._latest.get(here) or known.latest.get(here)
+        if before and follows_from((before[0], recorded), (before[1], live)):
+            return self._refuse("nearly the same as the one before, and not random")
+        self._latest[here] = recorded, live
         self._pairs[recorded] = live
         self._back[live] = recorded
         self._undo += (lambda: self._pairs.pop(recorded), lambda: self._back.pop(live))
@@ -338,9 +362,8 @@ class Judgement:
         expected = read_instant(recorded)
         if expected is None:
             return None
-        span, timeline = self._span, self._known.timeline
         if expected.syntax.startswith("epoch") and (
-            abs(expected.at_ns - span.recorded_at_ns) > _DECADE_NS
+            abs(expected.at_ns - self._span.recorded_at_ns) > _DECADE_NS
         ):
             return None
         actual = read_instant(live)
@@ -348,20 +371,29 @@ class Judgement:
             return self._refuse("a time in another form")
         if expected.digits != actual.digits and not self._same_precision(expected, actual):
             return self._refuse("a time of another precision")
+        return self._same_instant(expected, actual, recorded, live)
+
+    def _same_instant(self, expected: Instant, actual: Instant, recorded: str, live: str) -> bool:
+        span, timeline = self._span, self._known.timeline
+        # Now and then such an instant is as recorded, as a measured value may be.
+        clock = clock_of(self._name)
+        kind = "duration" if clock is not None and clock.kind == "reset" else "time"
         paired = timeline.live_of(expected.at_ns)
         if (new := self._times.get(expected.at_ns)) is not None:
             paired = (*paired, new)
         if expected.unit_ns >= SECOND_NS and actual.at_ns in paired:
             # The commonest: the second that it was before.
-            return self._accept(recorded, live, "time", _AS_BEFORE)
+            return self._accept(recorded, live, kind, _AS_BEFORE)
         if misfit := timeline.misfit(expected, actual, span, not self._known.concurrent):
             return self._refuse(misfit)
         unit_ns = max(expected.unit_ns, actual.unit_ns)
         ranges = [(at_ns, at_ns) for at_ns in paired]
         if not paired or unit_ns >= SECOND_NS:
-            ranges += timeline.ranges(expected, span)
+            ranges += timeline.ranges(expected, span, is_start(self._name))
         off_ns = min((_off(actual.at_ns, low, high) for low, high in ranges), key=abs)
         if abs(off_ns) > self._within_ns + unit_ns:
+            if kind != "time" and remaining.are_windows(expected.at_ns, actual.at_ns, span):
+                return self._accept(recorded, live, kind, remaining.WINDOW)
             direction = "late" if off_ns > 0 else "early"
             return self._refuse(f"{spell(abs(off_ns))} too {direction}")
         if timeline.is_another_day(expected, actual, span):
@@ -372,7 +404,57 @@ class Judgement:
         if expected.digits or actual.digits:
             self._fractions.append((self._name, expected.digits, actual.digits))
         why = _AS_BEFORE if paired else "as far from its exchange"
-        return self._accept(recorded, live, "time", why)
+        return self._accept(recorded, live, kind, why)
+
+    def _with_dates(self, recorded: str, live: str) -> str:
+        """`live` with the recorded dates in the place of those that moved as the time did."""
+        if not calendars.may_have_dates(recorded):
+            return live
+        for surely in (True, False):
+            expected = calendars.dates_in(recorded, surely)
+            actual = calendars.dates_in(live, surely)
+            if len(expected) == len(actual):
+                live = self._with_these(expected, actual, live)
+        return live
+
+    def _with_these(
+        self, expected: list[calendars.Date], actual: list[calendars.Date], live: str
+    ) -> str:
+        done = 0
+        pieces: list[str] = []
+        for date, other in zip(expected, actual, strict=True):
+            pieces += live[done : other.start], self._with_date(date, other)
+            done = other.end
+        return "".join((*pieces, live[done:]))
+
+    def _with_date(self, date: calendars.Date, other: calendars.Date) -> str:
+        if date.form != other.form or date.text == other.text:
+            return other.text
+        if self._same_date(date.form, date.text, other.text):
+            return date.text
+        if date.form == "compact":
+            # What follows a day may be a number instead of a time.
+            day, rest = date.text[:_DAY], other.text[_DAY:]
+            if rest and self._same_date(date.form, day, other.text[:_DAY]):
+                return day + rest
+        return other.text
+
+    def _same_date(self, form: str, recorded: str, live: str) -> bool:
+        if form == "iso":
+            return bool(self._same_time(recorded, live))
+        span, timeline = self._span, self._known.timeline
+        times = span.recorded_at_ns, span.live_at_ns
+        for expected, actual in calendars.readings(form, recorded, live, *times):
+            if isinstance(expected, Instant):
+                if isinstance(actual, Instant) and self._same_instant(
+                    expected, actual, recorded, live
+                ):
+                    return True
+            elif not isinstance(actual, Instant) and calendars.same_period(
+                expected, actual, span, timeline
+            ):
+                return self._accept(recorded, live, "time", "moved as the day of its exchange did")
+        return False
 
     def _same_precision(self, expected: Instant, actual: Instant) -> bool:
         """Whether dropped zeros explain that one side shows fewer digits of a second."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 # The last member of a JSON path; a decoded composite continues it after #.
@@ -54,6 +55,26 @@ UNITS_NS = {
     "ms": 10**6, "millis": 10**6, "milliseconds": 10**6, "msec": 10**6,
     "s": 10**9, "sec": 10**9, "secs": 10**9, "second": 10**9, "seconds": 10**9,
 }  # fmt: skip
+# What a value is that changes as time passes; the second pattern is for names with a unit.
+_CLOCKS = (
+    (
+        "reset",
+        re.compile(r"\bresets?(?: (?:in|after|at|on|time|date))?$|\bretry (?:in|after)$"),
+        re.compile(r"wait$"),
+    ),
+    (
+        "left",
+        re.compile(
+            r"\b(?:(?:expir(?:es?|y|ation)|refresh|renews?|valid|available) in|valid for|ttl"
+            r"|time to live|max ?age|time (?:left|remaining)|remaining (?:time|ttl|life|lifetime))$"
+        ),
+        re.compile(r"\b(?:left|remaining)$|\buntil \w+$"),
+    ),
+    ("uptime", re.compile(r"\bup ?time$"), re.compile(r"\bup$")),
+    ("age", re.compile(r"(?!)"), re.compile(r"\b(?:age|idle|ago|since)$")),
+)
+_STARTS = frozenset(["start", "started", "startup", "boot", "booted", "launched", "running", "up"])
+_AT = frozenset(["at", "on", "since", "time", "timestamp", "ts", "date"])
 _CASE = re.compile(r"([a-z0-9])([A-Z])")
 _DIGESTS = re.compile(
     r"(?:^|[^a-z])(?:etag|digest|checksum|hash|content-md5|md5|sha-?(?:1|224|256|384|512)|crc32c?)$"
@@ -170,6 +191,34 @@ def duration_unit_ns(name: str) -> int | None:
     if words[-1] in _TAKEN or (words[-1] == "time" and not _TIMED.isdisjoint(words)):
         return unit_ns
     return None
+
+
+class Clock(NamedTuple):
+    """That a value changes as time passes: what is left (`left`; `reset` of a limit), or for how
+    long something has been so (`age`; `uptime` of the build). Without a unit it is in seconds."""
+
+    kind: str
+    unit_ns: int
+
+
+@lru_cache(4096)
+def clock_of(name: str) -> Clock | None:
+    """None where the name says no such thing."""
+    match = _MEMBER.search(name)
+    words = words_of(match[1]) if match else ()
+    units = [word for word in (*words[-2:], *words[:1]) if word in UNITS_NS]
+    spelled = " ".join(word for word in words if word not in UNITS_NS)
+    for kind, by_itself, with_unit in _CLOCKS:
+        if by_itself.search(spelled) or (units and with_unit.search(spelled)):
+            return Clock(kind, UNITS_NS[units[0]] if units else UNITS_NS["s"])
+    return None
+
+
+@lru_cache(4096)
+def is_start(name: str) -> bool:
+    """Whether the name says of an instant that something, perhaps the build, was started then."""
+    words = words_of(member_of(name))
+    return not _STARTS.isdisjoint(words[-2:]) and words[-1] in _STARTS | _AT
 
 
 @lru_cache(4096)

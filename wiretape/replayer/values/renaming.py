@@ -36,6 +36,8 @@ class Correlation:
         self.timeline = Timeline()
         self.counters = Counters()
         self.lengths = Lengths()
+        # The pair of tokens that came last at each kind of place.
+        self.latest: dict[tuple[str, str], tuple[str, str]] = {}
         # Entity tags and digests that stood for each recorded one.
         self.derived: dict[str, set[str]] = {}
         # The most digits of a second that a name has shown, recorded and live.

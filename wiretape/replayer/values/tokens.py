@@ -62,6 +62,8 @@ _COMMON = frozenset(
     )
 )
 _FEW_CHARACTERS = 5
+# So often no random token has one character in a row.
+_RUN = re.compile(r"([0-9A-Za-z])\1{7}")
 # Which letters follow each letter in 98 of 100 places of words: half of all pairs.
 _FOLLOWERS = """
     aabcdefgiklmnprstuvwxy bacdeijlorstuy cacdehiklmoprstuy dacdefgilorstuy faefilorstuy
@@ -99,7 +101,7 @@ def fits(recorded: str, live: str) -> bool:
     A live value is asked less: now and then a fair one does not look random.
     """
     length = len(recorded)
-    if length != len(live) or len(set(live)) < _FEW_CHARACTERS:
+    if length != len(live) or len(set(live)) < _FEW_CHARACTERS or _RUN.search(live):
         return False
     # Random values agree by chance alone; a counter behind a prefix agrees in most places.
     if sum(map(str.__eq__, recorded, live)) * 2 > length:
@@ -151,8 +153,34 @@ def is_surely_base64(text: str) -> bool:
     return text.endswith("=") and len(text) % 4 == 0 and not _PADDED_PATH.match(text)
 
 
-def may_be_path(text: str) -> bool:
-    return not is_surely_base64(text) and _PATH.match(text) is not None
+def may_be_path(recorded: str, live: str) -> bool:
+    """Whether two texts may be paths. Those of one kind have their slashes at the same places;
+    where they have not, only words before a slash still speak for it."""
+    if is_surely_base64(recorded) or _PATH.match(recorded) is None:
+        return False
+    return _slashes(recorded) == _slashes(live) or any(
+        _PADDED_PATH.match(text) is not None for text in (recorded, live)
+    )
+
+
+def _slashes(text: str) -> list[int]:
+    return [place for place, character in enumerate(text) if character == "/"]
+
+
+def follows_from(recorded: tuple[str, str], live: tuple[str, str]) -> bool:
+    """Whether the second of two live tokens is made of the first, as by a counter, and that of the
+    recorded ones was not. Kinds that hold the time may do so where two come at once."""
+    if _ULID.fullmatch(live[1]) or (is_uuid(live[1]) and live[1][14] in "167"):
+        return False
+    return _agreement(*live) >= 0.75 and _agreement(*recorded) < 0.5
+
+
+def _agreement(token: str, other: str) -> float:
+    """The share of their places in which two tokens agree."""
+    if len(token) != len(other):
+        return 0.0
+    pairs = [(a, b) for a, b in zip(token, other, strict=True) if a not in "-_"]
+    return sum(a == b for a, b in pairs) / max(len(pairs), 1)
 
 
 def is_uuid(token: str) -> bool:
@@ -160,10 +188,11 @@ def is_uuid(token: str) -> bool:
 
 
 def same_kind_of_uuid(recorded: str, live: str) -> bool:
-    """Of one version (its digit at 14) and written in one case."""
+    """Of one version (its digit at 14), written in one case, and as random."""
     return (
         _ANY_UUID.fullmatch(live) is not None
         and recorded[14] == live[14]
+        and (_RUN.search(live) is None or _RUN.search(recorded) is not None)
         and (recorded == recorded.lower()) == (live == live.lower())
     )
 

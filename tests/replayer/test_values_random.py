@@ -1,0 +1,81 @@
+"""Tokens of a broken build that are distinct and can be foretold, where random ones stood."""
+
+import pytest
+
+from wiretape.replayer.values import Correlation, Judgement, Place, Span
+
+S = 10**9
+SPAN = Span(1_700_000_000 * S, 0, 1_800_000_000 * S, 0)
+PLACE = Place("POST /orders", "response", "", "")
+UUIDS = ("9d18e059-ea22-4a34-b185-206b1ed9eef8", "3b241101-e2bb-4255-8caf-4136c566a962")
+HEX = ("a3f19b22c0de17f0", "5c0d4e7b91a2f638")
+TOKENS = ("4fzkKq7vQ9rXe2_nT0Lw8A", "Zu3-Hx81cDpVbS6yGm5JtQ")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "live", "same"),
+    [
+        (
+            UUIDS,
+            ("0f72aa6c-cb16-4e13-b979-28ef0b973b73", "c56a4180-65aa-42ec-a945-5fd21dec0538"),
+            2,
+        ),
+        (
+            UUIDS,
+            ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"),
+            0,
+        ),
+        (
+            UUIDS,
+            ("0f72aa6c-cb16-4e13-b979-28ef0b973b73", "0f72aa6c-cb16-4e13-b979-28ef0b973b74"),
+            1,
+        ),
+        (
+            UUIDS,
+            ("0f72aa6c-cb16-1e13-b979-28ef0b973b73", "c56a4180-65aa-12ec-a945-5fd21dec0538"),
+            0,
+        ),
+        (
+            UUIDS,
+            ("0f72aa6c-cb16-7e13-b979-28ef0b973b73", "c56a4180-65aa-72ec-a945-5fd21dec0538"),
+            0,
+        ),
+        (UUIDS, ("0f72aa6ccb164e13b97928ef0b973b73", "c56a418065aa42eca9455fd21dec0538"), 0),
+        # Of version 1: one host, soon after another.
+        (
+            ("c9f6a2b0-8335-11ee-b962-0242ac120002", "c9f6a4e0-8335-11ee-b962-0242ac120002"),
+            ("3f1a2c44-b2f0-11f1-9a3b-0242ac130003", "3f1a2d70-b2f0-11f1-9a3b-0242ac130003"),
+            2,
+        ),
+        # Of one millisecond, as some make them.
+        (
+            ("01HF7YAT0WPBB3M1N5YRTZ8K3A", "01HF7YAT9KQ4V2D8J6C0S1XWEG"),
+            ("01KCM3D0G0W8Q2Z5R7T1Y4N6BC", "01KCM3D0G0W8Q2Z5R7T1Y4N6BD"),
+            2,
+        ),
+        (HEX, ("7be0419d3fa8c265", "7be0419d3fa8c266"), 1),
+        (HEX, ("0000000000a1b2c3", "0000000000a1b2c4"), 0),
+        (HEX, ("7be0419d3fa8c265", "e19c07b4a65d32f8"), 2),
+        (TOKENS, ("q8vXzR2mKp0TnYw4aBcDe1", "q8vXzR2mKp0TnYw4aBcDe2"), 1),
+        (TOKENS, ("aaaaaaaaaaaaaaaaaaaaB1", "aaaaaaaaaaaaaaaaaaaaB2"), 0),
+        # Whatever was recorded close to another may be so live.
+        (
+            ("507f1f77bcf86cd799439011", "507f1f77bcf86cd799439012"),
+            ("65f3a9b0d14e2c8877aa5512", "65f3a9b0d14e2c8877aa5513"),
+            2,
+        ),
+    ],
+)
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_can_be_foretold(
+    recorded: tuple[str, str], live: tuple[str, str], same: int, at_once: bool
+) -> None:
+    known = Correlation()
+    accepted = 0
+    judgement = Judgement(known, SPAN, PLACE)
+    for text, other in zip(recorded, live, strict=True):
+        accepted += judgement.same_text(text, other, "json", "$.id")
+        if not at_once:
+            judgement.commit()
+            judgement = Judgement(known, SPAN, PLACE)
+    assert accepted == same
