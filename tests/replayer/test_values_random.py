@@ -1,8 +1,10 @@
 """Tokens of a broken build that are distinct and can be foretold, where random ones stood."""
 
 import pytest
+from tapes import request_of, response_of
 
-from wiretape.replayer.values import Correlation, Judgement, Place, Span
+from wiretape.exchange.v1.exchange_pb2 import Exchange
+from wiretape.replayer.values import Correlation, Evidence, Judgement, Place, Span
 
 S = 10**9
 SPAN = Span(1_700_000_000 * S, 0, 1_800_000_000 * S, 0)
@@ -79,3 +81,25 @@ def test_what_can_be_foretold(
             judgement.commit()
             judgement = Judgement(known, SPAN, PLACE)
     assert accepted == same
+
+
+def test_a_tag_may_be_named_elsewhere() -> None:
+    recorded, live = "5b4bc10243613487befc", "f0932b2b17ac66b93d4c"
+    known = Correlation(Evidence.of([_tagged(recorded, 0), _tagged(recorded, 9)]))
+    first = Judgement(known, SPAN, PLACE)
+    assert first.same_text(f'"{recorded}"', f'"{live}"', "field", "etag")
+    assert first.fork().same_text(recorded, live, "json", "$.current")
+    first.commit()
+    known.begin(SPAN.recorded_at_ns + 9 * S, SPAN.live_at_ns)
+    later = Judgement(known, SPAN, PLACE)
+    assert later.same_text(f'"{recorded}"', f'"{live}"', "json", "$.current")
+    assert [accepted.kind for accepted in later.accepted] == ["derived"]
+    assert not later.same_text(recorded, "0cc175b9c0f1b6a831c3", "json", "$.current")
+
+
+def _tagged(tag: str, after_s: int) -> Exchange:
+    exchange = Exchange()
+    exchange.http.request.CopyFrom(request_of("GET", "/orders"))
+    exchange.http.response.CopyFrom(response_of(200, b"{}", {"ETag": f'"{tag}"'}))
+    exchange.http.request.first_byte_at_ns = SPAN.recorded_at_ns + after_s * S
+    return exchange

@@ -18,9 +18,9 @@ class Difference:
     """One place that differs.
 
     `kind` is a word for programs: status, interim, field, trailer, json, form, multipart, xml, csv,
-    text, event, bytes, content, response (none came), method, path, query. `place` names it for
-    people: a status, a field's name, a JSON path (RFC 9535), a line, an offset. `expected` and
-    `actual` are shortened text, None where there is nothing at that place.
+    text, event, bytes, content, response (none came), method, path, query, order (of calls).
+    `place` names it for people: a status, a field's name, a JSON path (RFC 9535), a line, an
+    offset. `expected` and `actual` are shortened text, None where there is nothing at that place.
 
     `at` is the place as rules name it, None where no rule can be (a status). `line` counts from 1,
     `offset` from 0 in bytes without content coding. `remedy` is the rule that would accept this

@@ -97,6 +97,14 @@ def changed(miss: Miss, call: Call, differences: list[Difference]) -> UpstreamFi
     )  # fmt: skip
 
 
+def changed_order(call: Call, difference: Difference) -> UpstreamFinding:
+    reason = "the call came before another that it followed"
+    return UpstreamFinding(
+        "changed", call.names[0], call_text(call.request), call.place, reason, None,
+        (difference,), recorded_ns=_recorded_ns(call),
+    )  # fmt: skip
+
+
 def missing(call: Call, unreachable: bool) -> UpstreamFinding:
     reason = "the recorded call never came"
     if unreachable:

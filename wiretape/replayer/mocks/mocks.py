@@ -34,6 +34,7 @@ from wiretape.replayer.mocks.findings import (
 )
 from wiretape.replayer.mocks.likeness import Likeness, translated
 from wiretape.replayer.mocks.names import call_text, normal_name
+from wiretape.replayer.mocks.order import out_of_order
 from wiretape.replayer.values import Correlation, Judgement
 
 _MAX_KEYS, _MAX_KEYED_BYTES = 2048, 4096
@@ -80,6 +81,7 @@ class Mocks:
         self._moved: dict[tuple[str, str], MovedCall] = {}
         self._moved_keys: dict[tuple[str, bytes], int] = {}
         self._came: set[bytes] = set()
+        self._came_as: dict[int, int] = {}
         self._kinds: list[bytes] = []
         self._keys: dict[bytes, bytes] = {}
         self._made: list[MadeCall] | None = [] if keeps_all else None
@@ -111,6 +113,7 @@ class Mocks:
         self.answered += 1
         self.answered_outside += not call.caused.by
         self._came.add(call.key)
+        self._came_as[call.number] = self.answered
         answer = self._answers.recorded(call, request, at_ns)
         if self._made is not None:
             self._made.append(made(call, asked.place, answer.wait_ns or 1, at_ns))
@@ -406,8 +409,11 @@ class Mocks:
 
         A call that was made differently is one finding, not a missing one and an extra one.
         """
+        places = list(places)
         left = self.missing(places)
-        found: list[UpstreamFinding] = []
+        found = list(
+            out_of_order(self._calls.all, places, lambda c: self._came_as.get(c.number, 0))
+        )
         for miss in self._misses:
             if miss.passed_on:
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
@@ -21,6 +21,7 @@ from wiretape.replayer.values.tokens import (
     DIGITS,
     PARTS,
     PIECES,
+    TAGS,
     fits,
     follows_from,
     is_random_base64,
@@ -133,6 +134,8 @@ class Judgement:
             known.add_whole(recorded, live)
         for recorded, live in self._tags:
             known.derived.setdefault(recorded, set()).add(live)
+        for recorded, live in self._tags_within():  # no parent here
+            known.tags.setdefault(recorded, set()).add(live)
 
     def reason(self) -> str:
         """Why the value that was refused last was refused; "" where there is no more to say."""
@@ -305,6 +308,14 @@ class Judgement:
             for index, (piece, other) in enumerate(zip(pieces, others, strict=True))
         )
 
+    def _tags_within(self) -> Iterator[tuple[str, str]]:
+        """The tokens of tags and digests that this message had; others may name them alone."""
+        above = self._parent._tags_within() if self._parent else ()
+        yield from above
+        for recorded, live in self._tags:
+            pairs = zip(TAGS.findall(recorded), TAGS.findall(live), strict=False)
+            yield from (pair for pair in pairs if pair[0] != pair[1])
+
     def _same_uuid(self, recorded: str, live: str) -> bool:
         if not same_kind_of_uuid(recorded, live):
             return self._refuse("not a UUID of the same version and form")
@@ -317,6 +328,8 @@ class Judgement:
             if bound != live:
                 return self._refuse("another value stood for it before")
             return self._accept(recorded, live, "unique", "the value that stands for it")
+        if live in known.tags.get(recorded, ()) or (recorded, live) in self._tags_within():
+            return self._accept(recorded, live, "derived", "the tag that stands for it")
         other = self._back.get(live) or known.recorded_of.get(live)
         if other is not None:
             return self._refuse(f"that stands for {other} already")

@@ -40,6 +40,8 @@ class Correlation:
         self.latest: dict[tuple[str, str], tuple[str, str]] = {}
         # Entity tags and digests that stood for each recorded one.
         self.derived: dict[str, set[str]] = {}
+        # The same by their tokens, which may be named without quotes or marks.
+        self.tags: dict[str, set[str]] = {}
         # The most digits of a second that a name has shown, recorded and live.
         self.fractions: dict[str, tuple[int, int]] = {}
         self._open: list[int] = []

@@ -28,6 +28,7 @@ _TOKEN = (
 _TOKENS = re.compile(_TOKEN)
 PARTS = re.compile(f"({_TOKEN}|[0-9]+)")
 PIECES = re.compile(f"({_UUIDS}|[-_])")
+TAGS = re.compile(r"[A-Za-z0-9_-]{11,}")
 DIGITS = re.compile(r"([0-9]+)")
 _BYTE_WHOLES = re.compile(_JSON64.encode())
 _BYTE_WORDS = re.compile(_WORD.encode())
