@@ -10,6 +10,7 @@ from tcp_traffic import (
     ACK,
     BEGIN_NS,
     CLIENT,
+    FIN,
     MS,
     PSH,
     RST,
@@ -150,6 +151,37 @@ def test_reset() -> None:
     assert paired(result.exchanges) == [("0", "0"), ("1", "1"), ("9", "")]
     (end,) = result.ends
     assert end.how == pb.ConnectionEnd.RESET
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "how", "is_told"),
+    [
+        # By turns: C or S sends FIN, R is a RST of the client, A an answer.
+        (True, "CAR", pb.ConnectionEnd.RESET, True),
+        (True, "C", pb.ConnectionEnd.OPEN, True),
+        (True, "CS", pb.ConnectionEnd.CLOSED, True),
+        (True, "SC", pb.ConnectionEnd.CLOSED, False),
+        (True, "R", pb.ConnectionEnd.RESET, False),
+        (False, "CS", pb.ConnectionEnd.CLOSED, False),  # it had all that it asked for
+        (False, "C", pb.ConnectionEnd.OPEN, True),
+    ],
+)
+def test_a_client_that_went_first(
+    asked: bool, told: str, how: pb.ConnectionEnd.How, is_told: bool
+) -> None:
+    peers = Peers()
+    peers.open()
+    keep_alive(peers, 2)
+    if asked:
+        peers.ask(request(9))
+    left_ns = peers.at_ns
+    for what in told:
+        if what == "A":
+            peers.answer(response(9))
+        else:
+            peers.segment(int(what == "S"), (RST if what == "R" else FIN) | ACK)
+    (end,) = run_all_ways(peers.sent).ends
+    assert (end.how, end.client_closed_at_ns) == (how, left_ns if is_told else 0)
 
 
 def test_ports_used_again() -> None:

@@ -280,7 +280,7 @@ def test_nothing_comes_after_fin() -> None:
     half = HalfConnection()
     half.start(0)
     half.segment(0, b"abc", 0, 0, 0, 0, 0)
-    half.finish(3)
+    half.finish(3, 0)
     half.segment(3, b"more", 0, 1, 0, 1, 1)
     half.segment(0, b"abc", 0, 2, 0, 2, 2)
     half.flush(3, 3)
@@ -293,7 +293,7 @@ def test_fin_shows_what_is_missing_before_it() -> None:
     half = HalfConnection()
     half.start(0)
     half.segment(0, b"abc", 0, 0, 0, 0, 0)
-    half.finish(8)
+    half.finish(8, 0)
     assert not half.ended
     half.flush(1, 1)
     assert delivered(half) == [*b"abc", *["lost"] * 5]

@@ -148,14 +148,29 @@ def ledger_of(made: Any) -> pb.HalfLedger:
     return pb.HalfLedger(**dict(zip(LEDGER_FIELDS, counts, strict=True)), undecoded_reason=reason)
 
 
+moments = st.integers(0, 2**64 - 1)
+
+
 @quick
-@given(texts, st.integers(0, 2**64 - 1), st.integers(0, 5), ledgers, ledgers)
-def test_connection_end(ident: str, closed: int, how: Any, client: Any, server: Any) -> None:
+@given(texts, moments, st.integers(0, 5), ledgers, ledgers, moments)
+def test_connection_end(
+    ident: str, closed: int, how: Any, client: Any, server: Any, left: int
+) -> None:
     encoded = encode.connection_end(
-        ident.encode(), closed, how, encode.half_ledger(*client), encode.half_ledger(*server)
+        ident.encode(),
+        closed,
+        how,
+        encode.half_ledger(*client),
+        encode.half_ledger(*server),
+        client_closed_at_ns=left,
     )
     wanted = pb.ConnectionEnd(
-        id=ident, closed_at_ns=closed, how=how, client=ledger_of(client), server=ledger_of(server)
+        id=ident,
+        closed_at_ns=closed,
+        how=how,
+        client=ledger_of(client),
+        server=ledger_of(server),
+        client_closed_at_ns=left,
     )
     assert encoded == wanted.SerializeToString()
 

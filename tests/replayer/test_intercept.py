@@ -218,6 +218,32 @@ def test_a_client_that_heeds_a_proxy(name: str, upstream: tuple[str, str, int]) 
     assert (ran.exit, ran.text.strip()) == ("exited with 0", f"{scheme} {upstream[0]}")
 
 
+DIRECT = """
+import asyncio
+from wiretape.replayer.io.intercept import Setting, intercepted
+async def main():
+    setting = Setting([], lambda name: asyncio.Protocol(), target=TARGET)
+    async with intercepted("proxy", setting, print) as interception:
+        print(interception.environment["NO_PROXY"])
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "direct"),
+    [
+        ("127.0.0.1:40001", "localhost:40001,127.0.0.1:40001"),
+        ("[::1]:40001", "localhost:40001,127.0.0.1:40001,::1"),  # no client stumbles over that
+    ],
+)
+def test_the_build_itself_is_asked_directly(target: str, direct: str) -> None:
+    script = DIRECT.replace("TARGET", repr(target))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.splitlines()[-1] == direct
+
+
 @pytest.mark.parametrize("tunnel", [[], ["--proxytunnel"]])
 def test_a_proxy_refuses_what_was_not_recorded(tunnel: list[str]) -> None:
     words = [*client("curl", "http://other.internal/"), "-f", *tunnel]

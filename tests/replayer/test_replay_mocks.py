@@ -366,13 +366,42 @@ def test_faults_of_the_upstream_are_repeated() -> None:
             assert not mocks.findings([0])
 
 
-def test_an_upstream_that_let_the_service_wait_does_so_again() -> None:
-    service = Service([(get("/a"), None)])
-    ends = service.tape.ends()
-    ends["u1"].closed_at_ns += 5 * 10**9
-    service.tape.ends = lambda how: ends  # type: ignore[method-assign]
+@pytest.mark.parametrize(
+    ("how", "closed_s", "left_s", "answered_s", "hold_s"),
+    [
+        (ConnectionEnd.CLOSED, 5, 0, None, 5),  # the upstream went, in its own time
+        (ConnectionEnd.CLOSED, 0.1, 0, None, 0),
+        (ConnectionEnd.CLOSED, 9, 5, None, 6),  # the service went: be sure to outlast it
+        (ConnectionEnd.CLOSED, 0.2, 0.1, None, 1.1),
+        (ConnectionEnd.RESET, 5, 0, None, 6),
+        (ConnectionEnd.RESET, 9, 5, None, 6),
+        (ConnectionEnd.OPEN, 9, 5, None, 6),
+        (ConnectionEnd.RESET, 9, 5, 9, 6),  # the answer came when nobody was there
+        (ConnectionEnd.RESET, 9, 5, 4, None),
+        (ConnectionEnd.RESET, 9, 0, 9, None),
+        (ConnectionEnd.OPEN, 9, 5, 9, None),  # it may still have been read
+    ],
+)
+def test_an_upstream_that_let_the_service_wait_does_so_again(
+    how: ConnectionEnd.How,
+    closed_s: float,
+    left_s: float,
+    answered_s: float | None,
+    hold_s: float | None,
+) -> None:
+    service = Service([(get("/a"), answer_of(b"1") if answered_s is not None else None)])
+    http = service.tape.exchanges[0].http
+    asked_ns = http.request.last_byte_at_ns
+    if answered_s is not None:
+        http.response.first_byte_at_ns = asked_ns + int(answered_s * 10**9)
+        http.response.last_byte_at_ns = http.response.first_byte_at_ns
+    end = ConnectionEnd(id="u1", how=how, closed_at_ns=asked_ns + int(closed_s * 10**9))
+    end.client_closed_at_ns = asked_ns + int(left_s * 10**9) if left_s else 0
+    service.tape.ends = lambda how: {"u1": end}  # type: ignore[method-assign]
     service.drive(0)
-    assert 6 * 10**9 <= ask(service.mocks(), get("/a")).hold_ns < 7 * 10**9
+    answer = ask(service.mocks(), get("/a"))
+    assert content(answer) == (b"1" if hold_s is None else b"")
+    assert (answer.close, answer.hold_ns) == (hold_s is not None, int((hold_s or 0) * 10**9))
 
 
 def test_what_the_recording_did_not_see_is_no_fault() -> None:

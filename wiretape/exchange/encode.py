@@ -198,6 +198,7 @@ def connection_end(
     server: bytes,
     violations: Sequence[bytes] = (),
     drops: int = 0,
+    client_closed_at_ns: int = 0,
 ) -> bytes:
     """A ConnectionEnd; `client` and `server` are encoded HalfLedgers, `violations` Violations."""
     encoded = b"%b%b%b\x22%b%b\x2a%b%b" % (
@@ -210,7 +211,11 @@ def connection_end(
         server,
     )
     encoded += b"".join([delimited(6, each) for each in violations])
-    return encoded + number(7, drops) if drops else encoded
+    if drops:
+        encoded += number(7, drops)
+    if client_closed_at_ns:
+        encoded += b"\x41" + client_closed_at_ns.to_bytes(8, "little")
+    return encoded
 
 
 def exchange(

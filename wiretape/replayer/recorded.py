@@ -71,7 +71,7 @@ class Recorded:
         self._lost: dict[str, int] = {}
         overlong: set[str] = set()
         for end in reader.connection_ends():
-            if end.id in unanswered:
+            if end.id in unanswered or end.client_closed_at_ns:
                 self._ends[end.id] = end
             if lost := _lost(end):
                 self._lost[end.id] = lost

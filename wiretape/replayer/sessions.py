@@ -156,11 +156,17 @@ def unseen_end(end: ConnectionEnd | None, is_last: bool) -> str | None:
         return "its response was not recorded, and its connection went on"
     if end is None:
         return "its response was not recorded, nor how its connection ended"
-    if end.how not in (ConnectionEnd.CLOSED, ConnectionEnd.RESET):
+    given_up = end.how == ConnectionEnd.OPEN and end.client_closed_at_ns > 0
+    if end.how not in (ConnectionEnd.CLOSED, ConnectionEnd.RESET) and not given_up:
         return "its response was not recorded: its connection was not seen to its end"
     if end.kernel_drops or end.server.gap_bytes or end.server.undecoded_bytes:
         return "its response was not recorded: not all of its connection was seen"
     return None
+
+
+def came_too_late(end: ConnectionEnd, response_at_ns: int) -> bool:
+    """Whether the service had closed the connection before the response began, and refused it."""
+    return end.how == ConnectionEnd.RESET and 0 < end.client_closed_at_ns < response_at_ns
 
 
 def _fault(half: str, message: HttpRequest | HttpResponse) -> str | None:

@@ -100,8 +100,8 @@ class Connection:
 
     __slots__ = (
         "_conversation", "_drops_before", "_endpoints", "_finder", "_hole_bytes", "_how", "_ids",
-        "_line", "_message_bytes", "_sink", "client", "closed", "conflicted", "due_ns",
-        "due_serial", "forget_ns",
+        "_line", "_message_bytes", "_sink", "_unanswered", "client", "closed", "conflicted",
+        "due_ns", "due_serial", "forget_ns",
         "halves", "last_ns", "midstream", "opened_at_ns", "opened_packet", "ordinal", "reset_ns",
         "undecoded",
     )  # fmt: skip
@@ -143,6 +143,8 @@ class Connection:
         """Undecoded bytes by reason, of each direction."""
         self._message_bytes = [0, 0]
         self._hole_bytes = [0, 0]
+        self._unanswered = False
+        """A request was recorded without a response."""
         self.conflicted = False
         """Bytes came again with other values, and no exchange has said so yet."""
 
@@ -223,7 +225,7 @@ class Connection:
             if half.conflicts:
                 self.conflicted = True
         if flags & FIN:
-            half.finish((seq + len(payload) + missing) % _MODULUS)
+            half.finish((seq + len(payload) + missing) % _MODULUS, at_ns)
         if flags & ACK and peer.started:
             peer.acknowledge(ack, clock)
         if flags & RST and self.reset_ns < 0:
@@ -373,8 +375,11 @@ class Connection:
             drops = self._sink.drops - self._drops_before
             # What ended it, or was seen of it last: not when that was found out.
             ended = {_RESET: self.reset_ns, _OPEN: self.last_ns}.get(self._how, at_ns)
+            left = 0
+            if self._unanswered or self._how != _CLOSED:
+                left = self.halves[client].left_ns(self.halves[1 - client])
             encoded = encode.connection_end(
-                ident, ended, self._how, ledgers[0], ledgers[1], late, drops
+                ident, ended, self._how, ledgers[0], ledgers[1], late, drops, left
             )
             self._sink.take_end(packet, encoded, ended, len(late), drops)
         self._release()
@@ -431,6 +436,7 @@ class Connection:
         identity = self._ids or self._identity()
         ordinal = self.ordinal
         self.ordinal = ordinal + 1
+        self._unanswered |= response is None
         messages = [m for m in (request, *interim, response) if m is not None]
         first_at_ns = messages[0].first_at_ns
         violations = sum((m.violations for m in messages), ())

@@ -67,8 +67,8 @@ class HalfConnection:
     __slots__ = (
         "_lost", "_oldest_compared", "_pending", "_pending_bytes", "_recent", "acked",
         "beyond_limits_bytes", "conflicting_bytes", "conflicts", "conflicts_seen",
-        "delivered_bytes", "fin", "gap_bytes", "hole_since_ns", "initial_seq", "next", "next_seq",
-        "overlapping_bytes", "payload_bytes", "queue", "retransmitted_bytes", "started",
+        "delivered_bytes", "fin", "fin_ns", "gap_bytes", "hole_since_ns", "initial_seq", "next",
+        "next_seq", "overlapping_bytes", "payload_bytes", "queue", "retransmitted_bytes", "started",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +89,8 @@ class HalfConnection:
         """Offset up to which the peer acknowledged."""
         self.fin = -1
         """Offset at which FIN ends the stream; -1 while none was seen."""
+        self.fin_ns = 0
+        """When that was sent."""
         self.initial_seq = -1
         """Sequence number of offset 0."""
         self.hole_since_ns = -1
@@ -189,10 +191,14 @@ class HalfConnection:
             self.give_up(packet, at_ns)
         self._settle(clock)
 
-    def finish(self, seq: int) -> None:
+    def finish(self, seq: int, at_ns: int) -> None:
         """FIN stands at `seq`."""
         if self.fin < 0:
-            self.fin = max(self.offset_of(seq), self.next)
+            self.fin, self.fin_ns = max(self.offset_of(seq), self.next), at_ns
+
+    def left_ns(self, peer: "HalfConnection") -> int:
+        """When this side sent FIN, if `peer` had not before; else 0."""
+        return self.fin_ns if not 0 < peer.fin_ns < self.fin_ns else 0
 
     def acknowledge(self, ack: int, clock: int) -> None:
         """The peer has everything before `ack`."""

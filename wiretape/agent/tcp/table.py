@@ -245,8 +245,9 @@ class ConnectionTable:
             if flows.half_data[number] < flows.half_data[number + 1]:
                 sender.deliver(flows.run(number, sender.next))
             if flows.half_fin[number]:
-                sender.finish(sender.next_seq)
-                sender.queue.close(int(segments.packet[flows.half_last_row[number]]))
+                row = flows.half_last_row[number]
+                sender.finish(sender.next_seq, int(segments.at_ns[row]))
+                sender.queue.close(int(segments.packet[row]))
         for direction in (0, 1):
             ack = flows.half_ack[first_half + direction]
             if ack >= 0:

@@ -97,7 +97,7 @@ class Tls(_message.Message):
     def __init__(self, server_name: _Optional[bytes] = ..., alpn: _Optional[bytes] = ..., version: _Optional[str] = ...) -> None: ...
 
 class ConnectionEnd(_message.Message):
-    __slots__ = ("id", "closed_at_ns", "how", "client", "server", "violations", "kernel_drops")
+    __slots__ = ("id", "closed_at_ns", "how", "client", "server", "violations", "kernel_drops", "client_closed_at_ns")
     class How(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         HOW_UNSPECIFIED: _ClassVar[ConnectionEnd.How]
@@ -119,6 +119,7 @@ class ConnectionEnd(_message.Message):
     SERVER_FIELD_NUMBER: _ClassVar[int]
     VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
     KERNEL_DROPS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_CLOSED_AT_NS_FIELD_NUMBER: _ClassVar[int]
     id: str
     closed_at_ns: int
     how: ConnectionEnd.How
@@ -126,7 +127,8 @@ class ConnectionEnd(_message.Message):
     server: HalfLedger
     violations: _containers.RepeatedCompositeFieldContainer[Violation]
     kernel_drops: int
-    def __init__(self, id: _Optional[str] = ..., closed_at_ns: _Optional[int] = ..., how: _Optional[_Union[ConnectionEnd.How, str]] = ..., client: _Optional[_Union[HalfLedger, _Mapping]] = ..., server: _Optional[_Union[HalfLedger, _Mapping]] = ..., violations: _Optional[_Iterable[_Union[Violation, _Mapping]]] = ..., kernel_drops: _Optional[int] = ...) -> None: ...
+    client_closed_at_ns: int
+    def __init__(self, id: _Optional[str] = ..., closed_at_ns: _Optional[int] = ..., how: _Optional[_Union[ConnectionEnd.How, str]] = ..., client: _Optional[_Union[HalfLedger, _Mapping]] = ..., server: _Optional[_Union[HalfLedger, _Mapping]] = ..., violations: _Optional[_Iterable[_Union[Violation, _Mapping]]] = ..., kernel_drops: _Optional[int] = ..., client_closed_at_ns: _Optional[int] = ...) -> None: ...
 
 class HalfLedger(_message.Message):
     __slots__ = ("payload_bytes", "delivered_bytes", "retransmitted_bytes", "overlapping_bytes", "beyond_limits_bytes", "gap_bytes", "message_bytes", "undecoded_bytes", "gap_bytes_outside_messages", "undecoded_reason", "conflicting_bytes")

@@ -26,7 +26,7 @@ from wiretape.replayer.values import Correlation
 MISS_STATUS = 599
 _NOT_SENT = frozenset([100, 101])
 _TEXTUAL = ("json", "xml", "javascript", "x-www-form-urlencoded", "csv", "graphql")
-# An upstream that ends a connection does so at once; a service gives up after a while.
+# An upstream that ends a connection mostly does so at once.
 _STALL_NS = 200 * 10**6
 # How much longer than recorded an upstream that gave no answer gives none.
 _PATIENCE_NS = 10**9
@@ -116,7 +116,7 @@ class Answers:
     def _written(self, call: Call, at_ns: int) -> Answer:
         recorded = call.exchange.http
         asked_ns = recorded.request.last_byte_at_ns
-        if not recorded.HasField("response"):
+        if call.unanswered:
             hold_ns = self._hold_ns(call.end, asked_ns)
             return Answer(b"", True, 0, hold_ns, _is_reset(call.end))
         interim = b"".join(write_response(m) for m in recorded.interim if m.status not in _NOT_SENT)
@@ -166,8 +166,15 @@ class Answers:
         Where the service gave up, our end must come after its own patience, so that it gives up
         again.
         """
-        after_ns = end.closed_at_ns - since_ns if end is not None else 0
-        return after_ns + _PATIENCE_NS if after_ns >= _STALL_NS else 0
+        if end is None:
+            return 0
+        if end.client_closed_at_ns:
+            return max(0, end.client_closed_at_ns - since_ns) + _PATIENCE_NS
+        after_ns = end.closed_at_ns - since_ns
+        if after_ns < _STALL_NS:
+            return 0
+        # Of a reset it is not known whose it was.
+        return after_ns + (_PATIENCE_NS if _is_reset(end) else 0)
 
 
 def _with_content(response: HttpResponse, data: bytes, longer: int) -> HttpResponse:

@@ -15,7 +15,13 @@ from wiretape.replayer.compare.fields import HOP_BY_HOP, grouped
 from wiretape.replayer.compare.request import exact_key, origin_form
 from wiretape.replayer.mocks.names import upstream_names
 from wiretape.replayer.rules import NO_RULES, Rules
-from wiretape.replayer.sessions import began_ns, call_fault, server_of, unseen_end
+from wiretape.replayer.sessions import (
+    began_ns,
+    call_fault,
+    came_too_late,
+    server_of,
+    unseen_end,
+)
 from wiretape.replayer.timers import Beat, timed
 from wiretape.replayer.values import endpoint_of, shape
 
@@ -61,6 +67,14 @@ class Call:
     @property
     def request(self) -> HttpRequest:
         return self.exchange.http.request
+
+    @property
+    def unanswered(self) -> bool:
+        """The service got no response, or had gone before it came."""
+        http = self.exchange.http
+        if not http.HasField("response"):
+            return True
+        return self.end is not None and came_too_late(self.end, http.response.first_byte_at_ns)
 
     @property
     def key(self) -> bytes:
@@ -119,10 +133,11 @@ class Calls:
         for number, (call, caused) in enumerate(zip(begins, causes, strict=True)):
             if number in timers:
                 caused = Caused((), caused.after, timed=True)
-            fault, end = call.fault, None
+            fault, end = call.fault, ends.get(call.connection)
             if fault is None and call.torn:
-                end = ends.get(call.connection)
                 fault = unseen_end(end, last[call.connection] == number)
+            elif end is not None and not came_too_late(end, call.answered_at_ns):
+                end = None
             upstream = known_names.setdefault(call.names, call.names)
             made = Call(exchanges, number, upstream, caused, fault, end, self.rules)
             self._file(made, call)
@@ -197,8 +212,8 @@ class _Summary:
     """What filing a call needs of its exchange."""
 
     __slots__ = (
-        "begin", "connection", "fault", "kind", "method", "names", "proven", "server", "shape",
-        "target", "tls", "torn",
+        "answered_at_ns", "begin", "connection", "fault", "kind", "method", "names", "proven",
+        "server", "shape", "target", "tls", "torn",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, alone: bool) -> None:
@@ -206,6 +221,7 @@ class _Summary:
         self.connection = exchange.connection.id
         self.fault = call_fault(exchange)
         self.torn = not (exchange.http.HasField("response") and response.content.complete)
+        self.answered_at_ns = response.first_byte_at_ns
         self.names = upstream_names(exchange)
         self.server, self.tls = server_of(exchange), request.scheme == "https"
         self.method, self.target = request.method, _target(request)
@@ -278,14 +294,14 @@ def same_answer(calls: Sequence[Call]) -> bool:
     """Whether it makes no difference to the build by which of these it is answered."""
     if len(calls) == 1:
         return True
-    first, *others = (_answer_key(call.exchange) for call in calls)
+    first, *others = (_answer_key(call) for call in calls)
     return all(other == first for other in others)
 
 
-def _answer_key(exchange: Exchange) -> tuple[object, ...]:
-    if not exchange.http.HasField("response"):
+def _answer_key(call: Call) -> tuple[object, ...]:
+    if call.unanswered:
         return ()
-    response: HttpResponse = exchange.http.response
+    response: HttpResponse = call.exchange.http.response
     fields = grouped(response.fields, _OF_ONE_TIME)
     return (
         response.status,

@@ -50,8 +50,11 @@ class ProxyInterception(Interception):
 
     def _tell(self, port: int) -> None:
         url = f"http://{LOOPBACK}:{port}"
-        target = split(self.setting.target)[1] if self.setting.target else 0
-        direct = f"localhost:{target},{LOOPBACK}:{target},[::1]:{target}"
+        host, target = split(self.setting.target) if self.setting.target else (LOOPBACK, 0)
+        direct = f"localhost:{target},{LOOPBACK}:{target}"
+        if ":" in host:
+            # In brackets, or with a port, clients exist that do not start (httpx).
+            direct += f",{host}"
         for name in _VARIABLES:
             self.environment[name] = self.environment[name.lower()] = url
         self.environment["NO_PROXY"] = self.environment["no_proxy"] = direct
