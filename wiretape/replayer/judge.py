@@ -74,7 +74,9 @@ class Attempt:
         http = exchange.http
         self._sent = carried.request(position, http.request, correlation)[0]
         self.wire = write_request(self._sent)
-        correlation.begin(http.request.first_byte_at_ns, time_ns())
+        begun_ns = http.request.first_byte_at_ns
+        lasted_ns = http.response.last_byte_at_ns - begun_ns
+        correlation.begin(begun_ns, time_ns(), lasted_ns)
 
     def awaited(self) -> Awaited | None:
         """What may come without being read."""

@@ -12,6 +12,8 @@ from functools import lru_cache
 from time import localtime
 from typing import NamedTuple
 
+from wiretape.replayer.values.written import Written
+
 SECOND_NS = 10**9
 _DAY_NS = 86_400 * SECOND_NS
 _MINUTE_NS = 60 * SECOND_NS
@@ -74,15 +76,17 @@ class Timeline:
     def __init__(self) -> None:
         self._recorded_ns = array("q")
         self._live_ns = array("q")
+        self._lasted_ns = array("q")
         self.paired: dict[int, int] = {}
         self._further: dict[int, tuple[int, ...]] = {}
         self._stood_for: dict[int, int] = {}
 
-    def begin(self, recorded_at_ns: int, live_at_ns: int) -> None:
-        """An exchange is being driven."""
+    def begin(self, recorded_at_ns: int, live_at_ns: int, lasted_ns: int = -1) -> None:
+        """An exchange is being driven that took so long when it was recorded; -1: not known."""
         place = bisect_right(self._recorded_ns, recorded_at_ns)
         self._recorded_ns.insert(place, recorded_at_ns)
         self._live_ns.insert(place, live_at_ns)
+        self._lasted_ns.insert(place, lasted_ns)
 
     def live_of(self, recorded_ns: int) -> tuple[int, ...]:
         """What this instant was live, in the order in which it was found."""
@@ -117,10 +121,20 @@ class Timeline:
             if ordered and after_ns < -unit_ns and live.at_ns >= span.live_at_ns:
                 return "made anew; the recorded one was there before"
         else:
-            # Only of what was made in its exchange it is known that it cannot have been there.
+            # Only what was made in an exchange is known not to have been there before.
             is_made_here = -unit_ns <= after_ns <= span.recorded_duration_ns + unit_ns
-            is_other &= is_made_here and live.at_ns + unit_ns <= span.live_at_ns
+            since_ns = span.live_at_ns
+            if not is_made_here:
+                since_ns = self._begun_with(recorded.at_ns) if ordered else 0
+            is_other &= live.at_ns + unit_ns <= since_ns
         return "that instant stands for another" if is_other else ""
+
+    def _begun_with(self, recorded_ns: int) -> int:
+        """When the exchange in which a recorded instant lies began live; 0 where it is in none."""
+        place = bisect_right(self._recorded_ns, recorded_ns) - 1
+        if place < 0 or recorded_ns > self._recorded_ns[place] + self._lasted_ns[place]:
+            return 0
+        return self._live_ns[place]
 
     def is_another_day(self, recorded: Instant, live: Instant, span: Span) -> bool:
         """Whether a date without a time changed by other than the midnights, of UTC or here, that
@@ -170,6 +184,11 @@ def read_instant(text: str) -> Instant | None:
         return read(text)
     except ValueError:
         return None
+
+
+def as_instant(date: Written) -> Instant:
+    """A date that was read in a text."""
+    return Instant(date.at_s * SECOND_NS, date.unit_s * SECOND_NS, f"written {date.layout}", 0)
 
 
 def spell(ns: int) -> str:

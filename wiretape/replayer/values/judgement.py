@@ -8,11 +8,18 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
-from wiretape.replayer.values import derived, durations
-from wiretape.replayer.values.composite import Composite, same_signature, take_apart
+from wiretape.replayer.values import derived, durations, written
+from wiretape.replayer.values.composite import Composite, same_signature, stamp_of, take_apart
 from wiretape.replayer.values.counters import Counters, families_at
 from wiretape.replayer.values.firsts import Origin
-from wiretape.replayer.values.instants import SECOND_NS, Instant, Span, read_instant, spell
+from wiretape.replayer.values.instants import (
+    SECOND_NS,
+    Instant,
+    Span,
+    as_instant,
+    read_instant,
+    spell,
+)
 from wiretape.replayer.values.names import duration_unit_ns, is_digest
 from wiretape.replayer.values.place import NOWHERE, Place
 from wiretape.replayer.values.renaming import Correlation
@@ -31,6 +38,7 @@ from wiretape.replayer.values.tokens import (
     same_kind_of_uuid,
     tokens_in,
 )
+from wiretape.replayer.values.written import WRITTEN
 
 if TYPE_CHECKING:
     from wiretape.replayer.rules import Rules
@@ -150,10 +158,14 @@ class Judgement:
         self._undo.clear()
         if self._same_text(recorded, live):
             return True
-        for undo in reversed(self._undo):
-            undo()
-        del self.accepted[done:]
+        self._take_back(done, 0)
         return False
+
+    def _take_back(self, accepted: int, undone: int) -> None:
+        """What was accepted since there were so many, and so much to undo."""
+        del self.accepted[accepted:]
+        while len(self._undo) > undone:
+            self._undo.pop()()
 
     def same_number(
         self, recorded: int | Decimal, live: int | Decimal, part: str = "", name: str = ""
@@ -244,6 +256,21 @@ class Judgement:
         return self._rename(recorded, live)
 
     def _same_pieces(self, recorded: str, live: str, alone: bool = False) -> bool:
+        """Dates as people write them are judged first, then what stands between them."""
+        expected, actual = WRITTEN.split(recorded), WRITTEN.split(live)
+        if len(expected) == 1 or len(expected) != len(actual) or expected[1::2] == actual[1::2]:
+            return self._same_tokens(recorded, live, alone)
+        done, undone = len(self.accepted), len(self._undo)
+        dates = zip(expected[1::2], actual[1::2], strict=True)
+        if not all(one == other or self._same_written(one, other) for one, other in dates):
+            # What looks like a date may number something.
+            self._take_back(done, undone)
+            reason = self._reason
+            return self._same_tokens(recorded, live, alone) or self._refuse(reason or self._reason)
+        texts = zip(expected[::2], actual[::2], strict=True)
+        return all(one == other or self._same_tokens(one, other, False) for one, other in texts)
+
+    def _same_tokens(self, recorded: str, live: str, alone: bool) -> bool:
         """Fixed text lies at the even places, tokens at the odd ones."""
         for pattern in (PARTS, DIGITS):
             expected, actual = pattern.split(recorded), pattern.split(live)
@@ -266,6 +293,8 @@ class Judgement:
             )
         if (as_time := self._same_time(recorded, live)) is not None:
             return as_time
+        if recorded[0] in ":.":
+            return self._same_stamp(recorded, live)
         if (composite := take_apart(recorded)) is not None:
             return self._same_composite(composite, recorded, live)
         if looks_random(recorded):
@@ -282,8 +311,23 @@ class Judgement:
                 (is_uuid(piece) or looks_random(piece) or piece.isdigit())
                 and self._same_token(piece, other, "".join(pieces[:index]) or before, alone)
             )
+            or self._same_made_at(piece, other, "".join(pieces[index + 2 : index + 3]))
             for index, (piece, other) in enumerate(zip(pieces, others, strict=True))
         )
+
+    def _same_stamp(self, recorded: str, live: str) -> bool:
+        """JSON that is compressed, or when what stands before was signed, with the signature."""
+        if recorded[0] != live[0]:
+            return self._refuse("")
+        is_new = recorded[7] != recorded[0] or recorded[1:7] != live[1:7]
+        if is_new and (composite := take_apart(recorded)) is not None:
+            return self._same_composite(composite, recorded, live)
+        return self._same_tokens(recorded[1:], live[1:], False)
+
+    def _same_made_at(self, recorded: str, live: str, digest: str) -> bool:
+        """When a digest was made that stands behind it, as Django makes tokens."""
+        made, other = stamp_of(recorded), stamp_of(live)
+        return bool(made and other and _HEX.fullmatch(digest) and self._same_time(made, other))
 
     def _same_uuid(self, recorded: str, live: str) -> bool:
         if not same_kind_of_uuid(recorded, live):
@@ -337,14 +381,28 @@ class Judgement:
         expected = read_instant(recorded)
         if expected is None:
             return None
-        span, timeline = self._span, self._known.timeline
-        if expected.syntax.startswith("epoch") and (
-            abs(expected.at_ns - span.recorded_at_ns) > _DECADE_NS
-        ):
+        if expected.syntax.startswith("epoch") and not self._is_near(expected):
             return None
         actual = read_instant(live)
         if actual is None or actual.syntax != expected.syntax:
             return self._refuse("a time in another form")
+        return self._same_instant(expected, actual, recorded, live)
+
+    def _same_written(self, recorded: str, live: str) -> bool:
+        """Two texts that look like dates as people write them."""
+        pairs = [[as_instant(date) for date in pair] for pair in written.pairs(recorded, live)]
+        near = [pair for pair in pairs if self._is_near(pair[0])]
+        if pairs and not near:
+            return self._refuse("")
+        return any(
+            self._same_instant(expected, actual, recorded, live) for expected, actual in near
+        ) or self._refuse(self._reason if near else "a time in another form")
+
+    def _is_near(self, instant: Instant) -> bool:
+        return abs(instant.at_ns - self._span.recorded_at_ns) <= _DECADE_NS
+
+    def _same_instant(self, expected: Instant, actual: Instant, recorded: str, live: str) -> bool:
+        span, timeline = self._span, self._known.timeline
         if expected.digits != actual.digits and not self._same_precision(expected, actual):
             return self._refuse("a time of another precision")
         if misfit := timeline.misfit(expected, actual, span, not self._known.concurrent):
