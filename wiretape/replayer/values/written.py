@@ -27,7 +27,10 @@ _CLOCK = rf"\d\d?:\d\d(?::\d\d(?:\.\d{{1,6}})?)?(?:{_SPACE}?[AaPp]\.?[Mm]\b\.?)?
 _HOUR = rf"\d\d?{_SPACE}?[AaPp]\.?[Mm]\b\.?|noon|midnight"
 _ZONE = r"(?: (?:UTC|GMT|Z)(?:[+-]\d{4})?| [+-]\d\d:?\d\d|Z)?(?: \([A-Z][A-Za-z ]{2,40}\))?"
 _AT = rf"(?:(?:,? at|,|T)? ?(?:{_CLOCK}|{_HOUR}){_ZONE})?"
-_COMPACT = r"\d{8}(?:[-_T]?\d{6})?"
+_COMPACT = r"\d{8}(?:[-_T]?\d{6}Z?)?"
+# Of names of files; by itself it would be ISO 8601.
+_DATED = r"\d{4}-\d\d-\d\d"
+_TIMED = r"[T_-](?:\d{6}|\d\d[-_.]\d\d[-_.]\d\d)Z?"
 
 WRITTEN = re.compile(
     rf"((?<![\w.])(?:{_DAY},? )?(?:{_MONTH} \d\d?(?:st|nd|rd|th)?,? \d{{4}}"
@@ -35,13 +38,16 @@ WRITTEN = re.compile(
     rf"|(?<![\w.]){_DAY} {_MONTH} [ \d]?\d {_CLOCK} (?:[A-Z]{{3,4}} )?\d{{4}}(?!\w)"
     rf"|(?<![\w./-])(?:\d\d?/\d\d?/\d{{4}}|\d\d?\.\d\d?\.\d{{4}}|\d\d?-\d\d?-\d{{4}}"
     rf"|\d{{4}}/\d\d?/\d\d?|\d{{4}}\.\d\d?\.\d\d?){_AT}(?![\w/]|[.-]\d)"
+    rf"|(?<=[A-Za-z0-9][-_]){_DATED}(?:{_TIMED}|T\d\d:\d\d:\d\dZ?)?(?![A-Za-z0-9:])"
+    rf"|(?<![A-Za-z0-9.-]){_DATED}(?:{_TIMED}(?![A-Za-z0-9])|(?=[-_][A-Za-z0-9]))"
     rf"|(?<![A-Za-z0-9.]){_COMPACT}(?![A-Za-z0-9]|\.\d))"
 )
 
 
 _PARTS = re.compile(
     rf"(?P<weekday>{_DAY}(?=[ ,]))|(?P<month>{_MONTH})|(?P<clock>{_CLOCK}|{_HOUR})"
-    r"|(?P<zone>(?<=[TC ])[+-]\d\d:?\d\d)|(?P<compact>\d{8}(?!\d)|\d{14})|(?P<number>\d+)"
+    r"|(?P<zone>(?<=[TC ])[+-]\d\d:?\d\d)|(?P<compact>\d{8}(?!\d)|\d{14})"
+    rf"|(?P<dated>{_DATED})|(?P<timed>(?<=[T_-])(?:\d{{6}}(?!\d)|\d\d[-_.]\d\d[-_.]\d\d))|(?P<number>\d+)"
 )
 _CLOCK_PARTS = re.compile(
     rf"(\d\d?)(?::(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?({_SPACE}?)([AaPp]\.?[Mm]\.?)?"
@@ -66,9 +72,7 @@ class Written(NamedTuple):
 
 @lru_cache(4096)
 def read(text: str) -> tuple[Written | None, Written | None]:
-    """The date that a whole text names: if the day comes first, and if the month does."""
-    if WRITTEN.fullmatch(text) is None:
-        return None, None
+    """The date that a match of WRITTEN names: if the day comes first, and if the month does."""
     return _read(text, True), _read(text, False)
 
 
@@ -114,8 +118,11 @@ class _Reader:
                 self.numbers += (text[:4], text[4:6], text[6:8])
                 if len(text) == 14:
                     self._compact_time(text[8:])
-            case _ if len(text) == 6:
-                self._compact_time(text)
+            case "dated":
+                self.numbers += text.split("-")
+            case "timed":
+                self._compact_time(text.replace(text[2], "") if len(text) > 6 else text)
+                self.layout += text[2] * (len(text) > 6)
             case _:
                 self.numbers.append(text)
                 if len(text) < 4:
