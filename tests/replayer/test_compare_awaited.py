@@ -1,6 +1,7 @@
 """Responses that are judged without being read: never otherwise than those that are."""
 
 import asyncio
+import contextlib
 import json
 import random
 import re
@@ -246,3 +247,31 @@ def test_a_response_in_pieces(pieces: list[bytes | None], how: str) -> None:
         assert re.split(rb"\r\n\r\n", sent)[1] == response.content.data
     else:
         assert answer.problem == how
+
+
+async def asked_again(method: str) -> Answer:
+    """The answer to a GET behind another request, of a server that sends content late."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        writer.write(b"hello" * asked.startswith(b"GET"))
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"hello")
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    client = Client(Target("127.0.0.1", server.sockets[0].getsockname()[1]), 5 * S)
+    try:
+        for each in (method, "GET"):
+            wire = f"{each} / HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+            answer = await client.exchange("c", wire, each, None, last=False)
+        return answer
+    finally:
+        client.close()
+        server.close()
+
+
+def test_late_content_of_head_is_no_answer() -> None:
+    assert asyncio.run(asked_again("HEAD")).problem is None
+    assert "is not HTTP/1" in (asyncio.run(asked_again("GET")).problem or "")

@@ -221,6 +221,11 @@ VARY = {"Vary": "Accept-Encoding, Origin"}
         ("gzip, identity;q=0", GZIP, PLAIN, ["field content-encoding"]),
         ("gzip, *;q=0.0", GZIP, PLAIN, ["field content-encoding"]),
         ("gzip", GZIP, {**GZIP, "Content-Encoding": "x-gzip"}, []),
+        ("gzip", {**GZIP, "ETag": 'W/"ab1"'}, {**PLAIN, "ETag": '"ab1"'}, []),
+        ("gzip", {**PLAIN, "ETag": '"ab1"'}, {**GZIP, "ETag": 'W/"ab1-gzip"'}, []),
+        ("gzip", {**PLAIN, "ETag": '"ab1"'}, {**GZIP, "ETag": '"ab2"'}, ["field etag"]),
+        ("gzip", {**GZIP, "ETag": 'W/"ab1"'}, {**GZIP, "ETag": '"ab1"'}, ["field etag"]),
+        ("", {**PLAIN, "ETag": 'W/"ab1"'}, {**PLAIN, "ETag": '"ab1"'}, ["field etag"]),
     ],
 )
 def test_another_content_coding(

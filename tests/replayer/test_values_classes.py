@@ -9,6 +9,7 @@ import zlib
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tapes import request_of, response_of
@@ -185,6 +186,31 @@ def test_a_truncated_instant_belongs_to_the_exchange_within_it() -> None:
     assert not judge(known, span).same_text(recorded, "Fri, 15 Jan 2027 07:59:30 GMT")
 
 
+@pytest.mark.parametrize(
+    ("lasted_ns", "live", "same"),
+    [
+        # Made in the second exchange, so it cannot be what the first one made.
+        (20 * MS, "2027-01-15T08:00:00.005000Z", False),
+        (20 * MS, "2027-01-15T08:00:01.007000Z", True),
+        # It may have been there before.
+        (1 * MS, "2027-01-15T08:00:00.005000Z", True),
+        (-1, "2027-01-15T08:00:00.005000Z", True),
+    ],
+)
+def test_an_instant_of_one_exchange_is_none_of_another(
+    lasted_ns: int, live: str, same: bool
+) -> None:
+    known = Correlation()
+    known.begin(RECORDED_S * S, LIVE_S * S, 20 * MS)
+    known.begin((RECORDED_S + 1) * S, (LIVE_S + 1) * S, lasted_ns)
+    known.begin((RECORDED_S + 2) * S, (LIVE_S + 2) * S, 20 * MS)
+    first = judge(known)
+    assert first.same_text("2023-11-14T22:13:20.005000Z", "2027-01-15T08:00:00.005000Z")
+    first.commit()
+    later = judge(known, Span((RECORDED_S + 2) * S, 20 * MS, (LIVE_S + 2) * S, 20 * MS))
+    assert later.same_text("2023-11-14T22:13:21.006000Z", live) is same, later.reason()
+
+
 # ----- duration
 
 
@@ -330,6 +356,43 @@ def test_a_digest_of_what_was_sent() -> None:
     judgement.messages(recorded, live)
     assert judgement.same_text(md5(ONE), md5(TWO), "json", "$.md5")
     assert not judgement.same_text(md5(ONE), md5(b"other"), "json", "$.md5")
+
+
+FILE, OTHER_FILE = b"one\x00file\r\n", b"another\x00file"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda data: (
+            b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n'
+            + data
+            + b"\r\n--b--\r\n"
+        ),
+        lambda data: b"n=1&f=" + quote(data).encode(),
+        lambda data: json.dumps({"of": [{"text": data.decode()}]}).encode(),
+        lambda data: json.dumps({"file": base64.b64encode(data).decode()}).encode(),
+    ],
+)
+def test_a_digest_of_what_was_within_what_was_sent(content: Any) -> None:
+    sides = [request_of("POST", "/f", content(data)) for data in (FILE, OTHER_FILE)]
+    judgement = judge()
+    judgement.messages([sides[0], response_of(200)], [sides[1], response_of(200)])
+    assert judgement.same_text(md5(FILE), md5(OTHER_FILE), "json", "$.md5")
+    assert not judgement.same_text(md5(FILE), md5(b"other"), "json", "$.md5")
+
+
+@pytest.mark.parametrize("coded", [0, 1])
+def test_a_digest_of_what_one_side_alone_has_in_a_coding(coded: int) -> None:
+    fields = [{}, {"Content-Encoding": "gzip"}]
+    messages = [
+        response_of(200, gzip.compress(data) if place == coded else data, fields[place == coded])
+        for place, data in enumerate((ONE, TWO))
+    ]
+    judgement = judge()
+    judgement.messages(messages[:1], messages[1:])
+    assert judgement.same_text(f'"{md5(ONE)}"', f'"{md5(TWO)}"', "field", "etag")
+    assert not judgement.same_text(f'"{md5(ONE)}"', f'"{md5(b"x")}"', "field", "etag")
 
 
 # ----- composite

@@ -77,7 +77,9 @@ class Attempt:
 
     def begin(self) -> None:
         """It is this one's turn."""
-        self._correlation.begin(self._exchange.http.request.first_byte_at_ns, time_ns())
+        http = self._exchange.http
+        begun_ns = http.request.first_byte_at_ns
+        self._correlation.begin(begun_ns, time_ns(), http.response.last_byte_at_ns - begun_ns)
 
     def awaited(self) -> Awaited | None:
         """What may come without being read."""

@@ -22,7 +22,11 @@ SHORTEST = 11
 _HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
 _DIGIT = re.compile(r"\d")
-_RUN = re.compile(r"[A-Za-z0-9_.~-]{11,}")
+# What was signed has colons before the time and the signature.
+_STAMP = r":[0-9A-Za-z]{6}:[A-Za-z0-9_-]{27,86}"
+_RUN = re.compile(
+    rf"[A-Za-z0-9_.~-]{{11,}}(?:{_STAMP})?|(?<![A-Za-z0-9_.~-])[A-Za-z0-9_.~-]{{1,10}}{_STAMP}"
+)
 _WORD = re.compile(r"[A-Za-z0-9_-]{11,}")
 _PIECE = re.compile(rf"{_UUID.pattern}|[A-Za-z0-9]{{11,}}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{14,}={0,2}|[A-Za-z0-9_-]{14,}={1,2}")

@@ -4,12 +4,13 @@ Left out, because they have no meaning beyond one connection: the version, the r
 (RFC 9110 §15), the hop-by-hop fields, framing, and 100 (Continue), which a server may leave out.
 
 A server may choose another content coding among those that the request accepts, or none
-(RFC 9110 §12.5.3): then Content-Encoding, and Accept-Encoding within Vary, are no differences. The
-content is compared without coding all the same.
+(RFC 9110 §12.5.3): then Content-Encoding, Accept-Encoding within Vary, and what an entity tag says
+of the coding are no differences. The content is compared without coding all the same.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from wiretape.exchange.content import field_value
@@ -24,6 +25,8 @@ from wiretape.replayer.values.judgement import Judgement
 _CONTINUE = 100
 _CODING = "content-encoding"
 _LENGTH = "content-length"
+# Servers that code a content mark its entity tag, for the bytes are others.
+_CODED_TAG = re.compile(r'[-;:]+(?:gzip|deflate|br|zstd)"$')
 
 
 def compare_responses(
@@ -91,6 +94,8 @@ def _leave_out_negotiation(groups: Groups) -> None:
     kept = [name for name in vary if name.lower() != "accept-encoding"]
     if kept:
         groups["vary"] = kept
+    if "etag" in groups:
+        groups["etag"] = [_CODED_TAG.sub('"', tag.removeprefix("W/")) for tag in groups["etag"]]
 
 
 def _compare_interim(

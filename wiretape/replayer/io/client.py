@@ -84,6 +84,7 @@ class _Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[Answer] | None = None
         self._answer = Answer(0, 0)
         self._method = ""
+        self._after_head = False
         self._awaited: Awaited | None = None
         self._matched = 0
         self._begun = b""
@@ -103,6 +104,7 @@ class _Connection(asyncio.Protocol):
     ) -> None:
         """Write a request; a response that is the awaited one, or near it, is not parsed."""
         assert self.transport is not None
+        self._after_head = self._method == "HEAD"
         self._waiter, self._method = waiter, method
         self._matched, self._begun = 0, b""
         self._answer = Answer(time_ns(), 0)
@@ -169,7 +171,8 @@ class _Connection(asyncio.Protocol):
             return
         if self._waiter is not None and (why := self._parser.failed) is not None:
             self.close()
-            self._give_up(f"what came is not HTTP/1: {why}")
+            # Some servers send content for HEAD: then what came is the end of that.
+            self._give_up(_DROPPED if self._after_head else f"what came is not HTTP/1: {why}")
 
     def timed_out(self, after: str) -> None:
         if self._waiter is not None:

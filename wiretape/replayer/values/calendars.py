@@ -34,10 +34,14 @@ _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Su
 
 _Y, _M, _D = r"20\d\d", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
 _H, _S = r"(?:[01]\d|2[0-3])", r"[0-5]\d"
-_MONTH = "(?:" + "|".join((*_MONTHS, *(name[:3] for name in _MONTHS))) + ")"
+_MONTH = "(?:" + "|".join((*_MONTHS, "Sept", *(name[:3] for name in _MONTHS))) + ")"
 _DAY = "(?:" + "|".join((*_DAYS, *(name[:3] for name in _DAYS))) + ")"
 _ONE = r"(?:[12]\d|3[01]|0?[1-9])(?:st|nd|rd|th)?"
-_TIME = rf"(?:{_H}|[1-9]):{_S}(?::{_S})?(?: ?[AP]M)?"
+_SPACE = "[ \u202f\xa0]"
+_HALF = r"(?:[AP]M\b|[ap]m\b|[ap]\.m\.)"
+_TIME = (
+    rf"(?:(?:{_H}|[1-9]):{_S}(?::{_S})?(?:{_SPACE}?{_HALF})?|1?\d{_SPACE}?{_HALF}|noon|midnight)"
+)
 _AT = rf"(?:,?(?: at)? {_TIME}(?: (?:GMT|UTC)(?:[+-]\d{{4}})?| [+-]\d{{4}})?)?"
 _BEGIN = r"(?<![A-Za-z0-9])"
 
@@ -55,9 +59,9 @@ _SURE = {
         rf"(?<!\d){_Y}(?P<d>[-/.]){_M}(?P=d){_D}(?:[T_-]{_H}[-.:]?{_S}(?:[-.:]?{_S})?)?(?!\d)"
     ),
     "log": rf"(?<!\d){_D}/{_MONTH}/{_Y}:{_H}:{_S}:{_S}(?: [+-]\d{{4}})?",
-    "asctime": rf"{_BEGIN}{_DAY} {_MONTH} +{_ONE} {_TIME} {_Y}(?!\d)",
+    "asctime": rf"{_BEGIN}{_DAY} {_MONTH} +{_ONE} {_TIME} (?:[A-Z]{{3,4}} )?{_Y}(?!\d)",
     "named": (
-        rf"{_BEGIN}(?:{_DAY},? )?(?:{_ONE}[ -]{_MONTH}\.?,?[ -]|{_MONTH}\.? {_ONE},? )"
+        rf"{_BEGIN}(?:{_DAY},? )?(?:{_ONE}\.?[ -]{_MONTH}\.?,?[ -]|{_MONTH}\.? {_ONE},? )"
         rf"{_Y}(?!\d){_AT}"
     ),
     "slashed": rf"(?<![\d./]){_ONE}(?P<s>[./]){_ONE}(?P=s){_Y}(?!\d)(?:,? {_TIME})?",
@@ -88,8 +92,17 @@ _DATES = [
 ]
 _PIECES = re.compile(r"(\d+|[A-Za-z]+)")
 _ZONE = re.compile(r" (?:GMT|UTC)?([+-])(\d\d)(\d\d)$")
+# As newspapers have it: no minutes of a full hour, words for two of them, and short names of months
+# with a point, but not of those that are short.
+_FULL_HOUR = re.compile(rf"(?<![\d:])(1?\d)(?={_SPACE}[ap]\.m\.)")
+_HOURS = {"noon": "12:00 p.m.", "midnight": "12:00 a.m."}
+_HOUR = re.compile("|".join(_HOURS))
+_POINTED = re.compile(r"\b(?:Jan|Feb|Aug|Sept|Oct|Nov|Dec)\.")
+_UNPOINTED = re.compile(r"\b(?:March|April|May|June|July)\b")
 _SUFFIXES = frozenset(["st", "nd", "rd", "th"])
-_HALVES = frozenset(["AM", "PM"])
+_HALVES = (frozenset(["AM", "PM"]), frozenset(["am", "pm"]), frozenset("ap"))
+_AFTERNOON = re.compile(r"P\.?M", re.IGNORECASE)
+_IN_HALVES = re.compile(r"[AP]\.?M", re.IGNORECASE)
 
 
 class Date(NamedTuple):
@@ -161,6 +174,8 @@ def readings(
 
     A time of day is of the day in which it is nearest to its exchange.
     """
+    is_pointed = _POINTED.search(recorded + live) is not None
+    recorded, live = _spelled_out(recorded, is_pointed), _spelled_out(live, is_pointed)
     if form == "iso" or not _is_spelled_alike(recorded, live):
         return
     for is_month_first in (False, True) if form == "slashed" else (False,):
@@ -171,6 +186,14 @@ def readings(
             )
         except ValueError:
             continue
+
+
+def _spelled_out(text: str, is_pointed: bool) -> str:
+    """`text` as the same format spells most dates."""
+    text = _FULL_HOUR.sub(r"\1:00", _HOUR.sub(lambda match: _HOURS[match[0]], text))
+    if is_pointed:
+        text = _UNPOINTED.sub(lambda match: f"{match[0][:3]}.", text).replace("Sept.", "Sep.")
+    return text
 
 
 def _is_spelled_alike(recorded: str, live: str) -> bool:
@@ -193,7 +216,7 @@ def _are_alike(piece: str, other: str) -> bool:
             spelled = {name[:length] for name in names}
             if piece in spelled and other in spelled:
                 return True
-    return {piece, other} <= _SUFFIXES or {piece, other} <= _HALVES
+    return any({piece, other} <= alike for alike in (_SUFFIXES, *_HALVES))
 
 
 def _read(form: str, text: str, is_month_first: bool, near_ns: int) -> Reading:
@@ -229,7 +252,7 @@ def _read(form: str, text: str, is_month_first: bool, near_ns: int) -> Reading:
             at_ns, unit_ns = _of_day(numbers, text)
             nearest = min((-1, 0, 1), key=lambda d: abs((day + d) * DAY_NS + at_ns - near_ns))
             return Instant((day + nearest) * DAY_NS + at_ns, unit_ns, form, 0)
-        case "compact" | "numbered":
+        case "compact" | "numbered" | "dashed":
             digits = "".join(re.findall(r"\d+", text))
             moment, clock = _from(digits), digits[8:]
             numbers = [int(clock[i : i + 2]) for i in range(0, min(len(clock), 6), 2)]
@@ -256,8 +279,6 @@ def _moment(
 ) -> tuple[date, list[int]]:
     """The day, and the numbers of the time."""
     match form:
-        case "dashed":
-            return date(*numbers[:3]), numbers[3:]
         case "slashed":
             first, second, year = numbers[:3]
             if is_month_first:
@@ -271,8 +292,8 @@ def _moment(
 def _of_day(numbers: list[int], text: str) -> tuple[int, int]:
     """Since midnight, and the smallest step that is shown; ns."""
     hour, minute, second = (*numbers, 0, 0)[:3]
-    if "AM" in text or "PM" in text:
-        hour = hour % 12 + 12 * ("PM" in text)
+    if _IN_HALVES.search(text):
+        hour = hour % 12 + 12 * (_AFTERNOON.search(text) is not None)
     unit_ns = SECOND_NS if len(numbers) > 2 else _MINUTE_NS
     return ((hour * 60 + minute) * 60 + second) * SECOND_NS, unit_ns
 

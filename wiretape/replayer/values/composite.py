@@ -8,6 +8,8 @@ from __future__ import annotations
 import binascii
 import json
 import re
+import string
+import zlib
 from base64 import b64decode, urlsafe_b64decode
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -17,7 +19,20 @@ _SEGMENTS = re.compile(r"[A-Za-z0-9+/_-]+={0,2}(?:\.[A-Za-z0-9_-]*){0,2}")
 _LEAST_TEXT = 6
 # A value with its HMAC, as web frameworks sign cookies.
 _SIGNED = re.compile(r"s:(.+)\.([A-Za-z0-9+/]{43})", re.DOTALL)
+# When it was signed, and the signature, as web frameworks put them behind a value: seconds in
+# base62 or base64.
+_STAMPED = re.compile(
+    r"(.*?)(?::([0-9A-Za-z]{6}):([A-Za-z0-9_-]{27,86})|\.([\w-]{6})\.([A-Za-z0-9_-]{27,86}))",
+    re.DOTALL | re.ASCII,
+)
 _HEX = re.compile(r"[0-9a-fA-F]+")
+_BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+# Before 2001 and after 2096 nothing was signed.
+_PLAUSIBLE_S = range(10**9, 4 * 10**9)
+_COMPRESSED = re.compile(r"\.eJ[A-Za-z0-9_-]+={0,2}")
+_BASE36 = re.compile("[0-9a-z]{6}")
+_SINCE_2001_S = 978_307_200
+_MAX_INFLATED = 1 << 20
 _SIGNATURES = frozenset(
     [
         "sig", "sign", "signature", "hmac", "x-amz-signature", "x-goog-signature", "x-signature",
@@ -40,8 +55,52 @@ def take_apart(text: str) -> Composite | None:
         return signed
     if (match := _SIGNED.fullmatch(text)) is not None:
         return Composite("signed value", (("", match[1]),), (match[2],))
-    if len(text) < 8 or not _SEGMENTS.fullmatch(text):
+    if len(text) < 8:
         return None
+    carried = _segments(text) if _SEGMENTS.fullmatch(text) else _compressed(text)
+    return carried or _stamped(text)
+
+
+def _stamped(text: str) -> Composite | None:
+    """A value that was signed at a time that stands behind it."""
+    match = _STAMPED.fullmatch(text)
+    if match is None:
+        return None
+    value, base62, signature, base64, other = match.groups()
+    if base62:
+        signed_at = 0
+        for digit in base62:
+            signed_at = signed_at * 62 + _BASE62.index(digit)
+    else:
+        signed_at = int.from_bytes(_decoded(base64) or b"", "big")
+    if signed_at not in _PLAUSIBLE_S:
+        return None
+    parts = (("", value), ("signed_at", signed_at))
+    return Composite("signed value", parts, (signature or other,))
+
+
+def stamp_of(text: str) -> str:
+    """When Django made a token that begins so, as seconds since 1970; "" where it did not."""
+    if not _BASE36.fullmatch(text):
+        return ""
+    return str(int(text, 36) + _SINCE_2001_S)
+
+
+def _compressed(text: str) -> Composite | None:
+    """JSON in base64 behind a dot, which says that it is compressed."""
+    if not _COMPRESSED.fullmatch(text):
+        return None
+    raw = _decoded(text[1:])
+    try:
+        inflated = zlib.decompressobj().decompress(raw or b"", _MAX_INFLATED)
+    except zlib.error:
+        return None
+    value = _json(inflated)
+    return None if value is None else Composite("JSON in base64", (("", value),))
+
+
+def _segments(text: str) -> Composite | None:
+    """What lies in base64, in up to three parts with dots between them."""
     first, *others = text.split(".")
     raw = _decoded(first)
     if raw is None:

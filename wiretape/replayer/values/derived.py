@@ -7,12 +7,17 @@ bytes make. Else both must be of one syntax, and nothing is renamed.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from wiretape.exchange.content import ContentError, decode_content, field_value
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest, HttpResponse
@@ -21,6 +26,7 @@ Message = HttpRequest | HttpResponse
 
 MAX_DECODED_BYTES = 64 << 20
 
+_MOST_PIECES = 64
 _PIECES = re.compile(r"([A-Za-z0-9+/_]+={0,2})")
 _TAGS = re.compile(r'([^",\s:]+)')
 _CLASSES = tuple(map(re.compile, ("[0-9a-f]+", "[0-9A-F]+", "[0-9a-z]+", "[0-9A-Za-z+/_=]+")))
@@ -33,9 +39,13 @@ _LEAST_CUT = 8
 
 
 class _Recipe(NamedTuple):
-    """How a text is made: of which bytes, by which digest, how spelled, what stands before it."""
+    """How a text is made: of which bytes, by which digest, how spelled, what stands before it.
+
+    `coded` is whether what was sent and what it is without coding are told apart.
+    """
 
     blob: int
+    coded: bool
     algorithm: str
     spelling: str
     before: str
@@ -65,11 +75,13 @@ _SPELLINGS: dict[str, Callable[[bytes], str]] = {
 
 
 class Blobs:
-    """The bytes of one side's messages that digests can be made of: each content, then decoded."""
+    """The bytes of one side's messages that digests can be made of: each content, as it was sent
+    and without coding, then what lies within what was asked: files, and values of forms or JSON."""
 
     def __init__(self, messages: Sequence[Message] | Callable[[], Sequence[Message]]) -> None:
         self._given = messages
         self._spelled: dict[tuple[int, str, str], str] = {}
+        self._within = 0
 
     @cached_property
     def _messages(self) -> Sequence[Message]:
@@ -92,7 +104,16 @@ class Blobs:
             except ContentError:
                 decoded = None
             found.append(decoded)
+        self._within = len(found)
+        for message in self._messages:
+            if isinstance(message, HttpRequest) and message.content.data:
+                found += islice(pieces_of(message.content.data), _MOST_PIECES)
         return found
+
+    def is_coded(self, blob: int) -> bool:
+        """Whether a content was sent in a coding, so that two digests of it are told apart."""
+        contents = self.contents
+        return blob >= self._within or None not in (contents[blob], contents[blob ^ 1])
 
     def spelled(self, blob: int, algorithm: str, spelling: str) -> str | None:
         """A digest of these bytes as text; None where there are none."""
@@ -116,15 +137,48 @@ class Blobs:
         if len(text) < _LEAST_CUT:
             return None
         for blob, algorithm, spelling, made in self.all_spelled():
+            coded = self.is_coded(blob)
             if made.startswith(text):
-                return _Recipe(blob, algorithm, spelling, "", len(text))
+                return _Recipe(blob, coded, algorithm, spelling, "", len(text))
             if text[1:] == made:
-                return _Recipe(blob, algorithm, spelling, text[0], len(made))
+                return _Recipe(blob, coded, algorithm, spelling, text[0], len(made))
         return None
 
-    def make(self, recipe: _Recipe) -> str | None:
-        made = self.spelled(recipe.blob, recipe.algorithm, recipe.spelling)
-        return None if made is None else recipe.before + made[: recipe.length]
+    def made(self, recipe: _Recipe) -> set[str]:
+        """What it makes of these bytes; where not both sides have codings, of either content."""
+        blobs = [recipe.blob]
+        if not (recipe.coded and self.is_coded(recipe.blob)):
+            blobs.append(recipe.blob ^ 1)
+        texts = (self.spelled(blob, recipe.algorithm, recipe.spelling) for blob in blobs)
+        return {recipe.before + text[: recipe.length] for text in texts if text is not None}
+
+
+def pieces_of(content: bytes) -> Iterator[bytes]:
+    """The parts of multipart content, else the texts of JSON or the values of a form."""
+    if content.startswith(b"--"):
+        boundary, _, _ = content.partition(b"\r\n")
+        for part in content.split(b"\r\n" + boundary):
+            yield part.partition(b"\r\n\r\n")[2]
+        return
+    if content[:1] in (b"{", b"["):
+        with suppress(ValueError, RecursionError):
+            yield from _texts_of(json.loads(content))
+        return
+    with suppress(ValueError):
+        for _, value in parse_qsl(content.decode("ascii"), max_num_fields=_MOST_PIECES):
+            yield value.encode("utf-8", "surrogateescape")
+
+
+def _texts_of(value: Any) -> Iterator[bytes]:
+    match value:
+        case str():
+            raw = value.encode("utf-8", "surrogatepass")
+            yield raw
+            with suppress(binascii.Error):
+                yield base64.b64decode(raw, validate=True)
+        case dict() | list():
+            for inner in value.values() if isinstance(value, dict) else value:
+                yield from _texts_of(inner)
 
 
 class Finding(NamedTuple):
@@ -157,7 +211,7 @@ def _remade(
             # Beside a digest often stands how long the content is.
             if text != other and not (_is_length(other, blobs) and len(text) < _LEAST_CUT):
                 return Finding(False, f"{other} stands where {text} did")
-        elif _plain_base64(other, text) != blobs.make(recipe):
+        elif _plain_base64(other, text) not in blobs.made(recipe):
             return Finding(False, f"it is not the {recipe.algorithm} of what came")
     names = sorted({recipe.algorithm for recipe in recipes if recipe})
     return Finding(True, f"the {' and '.join(names)} of what came, as of what was recorded")

@@ -91,15 +91,17 @@ class Timeline:
         self.started_ns = 0
         self._recorded_ns = array("q")
         self._live_ns = array("q")
+        self._lasted_ns = array("q")
         self.paired: dict[int, int] = {}
         self._further: dict[int, tuple[int, ...]] = {}
         self._stood_for: dict[int, int] = {}
 
-    def begin(self, recorded_at_ns: int, live_at_ns: int) -> None:
-        """An exchange is being driven."""
+    def begin(self, recorded_at_ns: int, live_at_ns: int, lasted_ns: int = -1) -> None:
+        """An exchange is being driven that took so long when it was recorded; -1: not known."""
         place = bisect_right(self._recorded_ns, recorded_at_ns)
         self._recorded_ns.insert(place, recorded_at_ns)
         self._live_ns.insert(place, live_at_ns)
+        self._lasted_ns.insert(place, lasted_ns)
 
     def first_ns(self, recorded_at_ns: int) -> int:
         """When the first exchange began in the recording; the given one where there is none."""
@@ -151,10 +153,20 @@ class Timeline:
             if ordered and after_ns < -unit_ns and live.at_ns >= span.live_at_ns:
                 return "made anew; the recorded one was there before"
         else:
-            # Only of what was made in its exchange it is known that it cannot have been there.
+            # Only what was made in an exchange is known not to have been there before.
             is_made_here = -unit_ns <= after_ns <= span.recorded_duration_ns + unit_ns
-            is_other &= is_made_here and live.at_ns + unit_ns <= span.live_at_ns
+            since_ns = span.live_at_ns
+            if not is_made_here:
+                since_ns = self._begun_with(recorded.at_ns) if ordered else 0
+            is_other &= live.at_ns + unit_ns <= since_ns
         return "that instant stands for another" if is_other else ""
+
+    def _begun_with(self, recorded_ns: int) -> int:
+        """When the exchange in which a recorded instant lies began live; 0 where it is in none."""
+        place = bisect_right(self._recorded_ns, recorded_ns) - 1
+        if place < 0 or recorded_ns > self._recorded_ns[place] + self._lasted_ns[place]:
+            return 0
+        return self._live_ns[place]
 
     def is_another_day(self, recorded: Instant, live: Instant, span: Span) -> bool:
         """Whether a date without a time changed by other than the midnights that passed."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from wiretape.replayer.values import calendars, derived, durations, remaining
-from wiretape.replayer.values.composite import Composite, same_signature, take_apart
+from wiretape.replayer.values.composite import Composite, same_signature, stamp_of, take_apart
 from wiretape.replayer.values.counters import Counters, families_at
 from wiretape.replayer.values.firsts import Origin
 from wiretape.replayer.values.instants import SECOND_NS, Instant, Span, read_instant, spell
@@ -46,8 +46,8 @@ _FINE_DIGITS = 7
 # A number with nothing beside it but a prefix of its own, as in INV-2024-0017.
 _ALONE = re.compile(r"(?:[A-Za-z]{1,16}[-_]?)?[0-9]+(?:-[0-9]+)*")
 _MOST_DIGITS = 20
-# So many digits are a day.
-_DAY = 8
+# How long a day is in these forms.
+_DAYS = {"compact": 8, "dashed": 10}
 _MARKED = re.compile(r"[+/=]")
 # No time, no address, no base64 of JSON.
 _HEX = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{16,}")
@@ -162,10 +162,14 @@ class Judgement:
         self._undo.clear()
         if self._same_text(recorded, live):
             return True
-        for undo in reversed(self._undo):
-            undo()
-        del self.accepted[done:]
+        self._take_back(done, 0)
         return False
+
+    def _take_back(self, accepted: int, undone: int) -> None:
+        """What was accepted since there were so many, and so much to undo."""
+        del self.accepted[accepted:]
+        while len(self._undo) > undone:
+            self._undo.pop()()
 
     def same_number(
         self, recorded: int | Decimal, live: int | Decimal, part: str = "", name: str = ""
@@ -289,6 +293,8 @@ class Judgement:
             )
         if (as_time := self._same_time(recorded, live)) is not None:
             return as_time
+        if recorded[0] in ":.":
+            return self._same_stamp(recorded, live)
         if (composite := take_apart(recorded)) is not None:
             return self._same_composite(composite, recorded, live)
         if looks_random(recorded):
@@ -305,6 +311,7 @@ class Judgement:
                 (is_uuid(piece) or looks_random(piece) or piece.isdigit())
                 and self._same_token(piece, other, "".join(pieces[:index]) or before, alone)
             )
+            or self._same_made_at(piece, other, "".join(pieces[index + 2 : index + 3]))
             for index, (piece, other) in enumerate(zip(pieces, others, strict=True))
         )
 
@@ -315,6 +322,20 @@ class Judgement:
         for recorded, live in self._tags:
             pairs = zip(TAGS.findall(recorded), TAGS.findall(live), strict=False)
             yield from (pair for pair in pairs if pair[0] != pair[1])
+
+    def _same_stamp(self, recorded: str, live: str) -> bool:
+        """JSON that is compressed, or when what stands before was signed, with the signature."""
+        if recorded[0] != live[0]:
+            return self._refuse("")
+        is_new = recorded[7] != recorded[0] or recorded[1:7] != live[1:7]
+        if is_new and (composite := take_apart(recorded)) is not None:
+            return self._same_composite(composite, recorded, live)
+        return self._same_pieces(recorded[1:], live[1:])
+
+    def _same_made_at(self, recorded: str, live: str, digest: str) -> bool:
+        """When a digest was made that stands behind it, as Django makes tokens."""
+        made, other = stamp_of(recorded), stamp_of(live)
+        return bool(made and other and _HEX.fullmatch(digest) and self._same_time(made, other))
 
     def _same_uuid(self, recorded: str, live: str) -> bool:
         if not same_kind_of_uuid(recorded, live):
@@ -375,9 +396,7 @@ class Judgement:
         expected = read_instant(recorded)
         if expected is None:
             return None
-        if expected.syntax.startswith("epoch") and (
-            abs(expected.at_ns - self._span.recorded_at_ns) > _DECADE_NS
-        ):
+        if expected.syntax.startswith("epoch") and not self._is_near(expected):
             return None
         actual = read_instant(live)
         if actual is None or actual.syntax != expected.syntax:
@@ -385,6 +404,9 @@ class Judgement:
         if expected.digits != actual.digits and not self._same_precision(expected, actual):
             return self._refuse("a time of another precision")
         return self._same_instant(expected, actual, recorded, live)
+
+    def _is_near(self, instant: Instant) -> bool:
+        return abs(instant.at_ns - self._span.recorded_at_ns) <= _DECADE_NS
 
     def _same_instant(self, expected: Instant, actual: Instant, recorded: str, live: str) -> bool:
         span, timeline = self._span, self._known.timeline
@@ -445,10 +467,10 @@ class Judgement:
             return other.text
         if self._same_date(date.form, date.text, other.text):
             return date.text
-        if date.form == "compact":
+        if (length := _DAYS.get(date.form, 0)) and length < len(other.text):
             # What follows a day may be a number instead of a time.
-            day, rest = date.text[:_DAY], other.text[_DAY:]
-            if rest and self._same_date(date.form, day, other.text[:_DAY]):
+            day, rest = date.text[:length], other.text[length:]
+            if self._same_date(date.form, day, other.text[:length]):
                 return day + rest
         return other.text
 

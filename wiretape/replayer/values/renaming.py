@@ -49,12 +49,13 @@ class Correlation:
         self._live_wholes: dict[str, str] = {}
         self._recorded_wholes: dict[str, str] = {}
 
-    def begin(self, recorded_at_ns: int, live_at_ns: int) -> None:
-        """An exchange is being driven; the one before has ended, unless they are concurrent."""
+    def begin(self, recorded_at_ns: int, live_at_ns: int, lasted_ns: int = -1) -> None:
+        """An exchange is being driven; the one before has ended, unless they are concurrent.
+        `lasted_ns` is how long it took when it was recorded, where that is known."""
         if not self.concurrent:
             self._open.clear()
         self._open.append(recorded_at_ns)
-        self.timeline.begin(recorded_at_ns, live_at_ns)
+        self.timeline.begin(recorded_at_ns, live_at_ns, lasted_ns)
 
     def end(self, recorded_at_ns: int) -> None:
         """An exchange that was begun is judged."""
