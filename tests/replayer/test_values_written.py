@@ -113,7 +113,6 @@ def test_where_a_day_may_be_a_month_one_reading_fits() -> None:
     [
         ("March 3, 2027, noon", True),
         ("March 3, 2027, 12:00 p.m.", True),
-        ("March 3, 2027, 12:01 p.m.", True),  # some time passed
         ("March 3, 2027, midnight", False),
         ("March 3, 2027, 12 a.m.", False),
         ("Mar. 3, 2027, noon", True),
