@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from wiretape.exchange.http1 import write_request
 from wiretape.exchange.v1.exchange_pb2 import HttpRequest
@@ -21,15 +22,21 @@ def is_apart(request: HttpRequest, response: bytes) -> bool:
     known only once the live response is judged."""
     if len(request.content.data) > _MAX_CONTENT_BYTES:
         return False
-    wire = write_request(request)
-    if b"%" in wire:
-        wire = _ESCAPED.sub(b" ", wire)
-    words = wire.translate(_WORDS_ALONE).split()
-    return not any(
-        len(word) >= _LEAST_WORD and word in response and not _is_plain(word) for word in words
-    )
+    line, _, others = write_request(request).partition(b"\r\n")
+    return not any(word in response for word in (*_words(line), *_known(others)))
+
+
+def _words(text: bytes) -> tuple[bytes, ...]:
+    """Those that are not written as most words and the names of fields are."""
+    if b"%" in text:
+        text = _ESCAPED.sub(b" ", text)
+    words = [word for word in text.translate(_WORDS_ALONE).split() if len(word) >= _LEAST_WORD]
+    return tuple(word for word in words if _DIGIT.search(word) or not _is_plain(word))
+
+
+# A client's fields are mostly the same.
+_known = lru_cache(256)(_words)
 
 
 def _is_plain(word: bytes) -> bool:
-    """Written as most words and the names of fields are."""
-    return _DIGIT.search(word) is None and (word.islower() or word.istitle())
+    return word.islower() or word.istitle()
