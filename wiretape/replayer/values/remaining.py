@@ -27,6 +27,8 @@ _FIELDS = {
 _STEP_NS, _LONG_STEP_NS, _LONG_NS = 5 * SECOND_NS, 10 * SECOND_NS, 60 * SECOND_NS
 # Limits are counted by whole minutes, hours or days of the clock.
 _WINDOWS_NS = tuple(seconds * SECOND_NS for seconds in (60, 300, 600, 900, 1_800, 3_600, 86_400))
+# Some count from their first request.
+_FIRST_NS = SECOND_NS // 10
 WINDOW = "the end of a window that the clock counts"
 _EXPLAINED = "as the time that passed explains"
 _OTHER = "the time that passed does not explain it"
@@ -51,7 +53,7 @@ def judge(recorded: str, live: str, name: str, span: Span, timeline: Timeline) -
     values = int(Decimal(amounts[0][1]) * unit_ns), int(Decimal(amounts[1][1]) * unit_ns)
     if clock.kind == "uptime":
         steps = [unit_ns // 10 ** len(amount[1].partition(".")[2]) for amount in amounts if amount]
-        return _up(*values, max(steps), span, timeline)
+        return _up(*values, min(steps), span, timeline)
     if clock.kind == "age":
         same = _are_since(*values, SECOND_NS, span, timeline)
         return Finding(same, _EXPLAINED if same else _OTHER)
@@ -128,5 +130,5 @@ def _up(recorded: int, live: int, step_ns: int, span: Span, timeline: Timeline) 
     up = timeline.up_ns(span)
     if recorded + step_ns < up.recorded:
         return Finding(False, "the recorded value is no time since the start")
-    same = up.live <= live + step_ns and (not up.most or live <= up.most + step_ns)
+    same = up.live <= live + step_ns + _FIRST_NS and (not up.most or live <= up.most + step_ns)
     return Finding(same, "since the build was started" if same else _SINCE_START)
