@@ -55,6 +55,17 @@ TOKENS = ("4fzkKq7vQ9rXe2_nT0Lw8A", "Zu3-Hx81cDpVbS6yGm5JtQ")
             ("01KCM3D0G0W8Q2Z5R7T1Y4N6BC", "01KCM3D0G0W8Q2Z5R7T1Y4N6BD"),
             2,
         ),
+        (
+            ("-NjA4kZ0x7Rq2mVbT9cL", "-NjA7wB1s5Yp8nKdE3fH"),
+            ("-QzR1aBcD4eF6gHiJ8kL", "-QzR1aBcD4eF6gHiJ8kM"),
+            2,
+        ),
+        # The same bytes lie in what is handed out as one text.
+        (
+            ("FGluY2x1AAAAAAAAAAW3kQ9Zx", "Dnr4XpLsAAAAAAAAAAV7tR2mB"),
+            ("K8vQ2wYzAAAAAAAAAAJ4hN6cP", "Tb5uE9jMAAAAAAAAAAD1gS3fX"),
+            2,
+        ),
         (HEX, ("7be0419d3fa8c265", "7be0419d3fa8c266"), 1),
         (HEX, ("0000000000a1b2c3", "0000000000a1b2c4"), 0),
         (HEX, ("7be0419d3fa8c265", "e19c07b4a65d32f8"), 2),
