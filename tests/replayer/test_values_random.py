@@ -94,6 +94,21 @@ def test_what_can_be_foretold(
     assert accepted == same
 
 
+@pytest.mark.parametrize(
+    "live",
+    ["Hs4kTz9QvB1xW6yUe0CjDaXz", "Hs4+Tz9QvB1xW6yUe0Cj/aXz", "Hs4k/z9QvB1xW6yUe0CjDaXz"],
+)
+@pytest.mark.parametrize("recorded", ["q8Xz07Lk21Vw9RtYb3MnPgAb", "q8Xz/7Lk21Vw9RtYb3MnPgAb"])
+def test_a_nonce_is_one_token_whatever_came(recorded: str, live: str) -> None:
+    judgement = Judgement(Correlation(), SPAN, PLACE)
+    policy = "script-src 'nonce-{}'; object-src 'none'"
+    assert judgement.same_text(policy.format(recorded), policy.format(live), "field", "csp")
+    assert [accepted.recorded for accepted in judgement.accepted] == [recorded]
+    assert judgement.same_text(f'<a nonce="{recorded}">', f'<a nonce="{live}">', "text", "line 1")
+    other = f'<a nonce="{live[::-1]}">'
+    assert not judgement.same_text(f'<a nonce="{recorded}">', other, "text", "line 1")
+
+
 def test_a_tag_may_be_named_elsewhere() -> None:
     recorded, live = "5b4bc10243613487befc", "f0932b2b17ac66b93d4c"
     known = Correlation(Evidence.of([_tagged(recorded, 0), _tagged(recorded, 9)]))
