@@ -44,8 +44,10 @@ _BEGIN = r"(?<![A-Za-z0-9])"
 # Digits among letters are of a token, but behind a prefix in capitals.
 _LONE, _END = r"(?<![0-9a-z])", r"(?![0-9A-Za-z])"
 # What every date has in it, and begins with; most texts are done with by these.
+# It begins with one set of characters, which is what makes a search quick.
 _HINT = re.compile(
-    rf"20\d\d|\d:[0-5]\d|{_LONE}\d{{6}}{_END}|" + "|".join(name[:3] for name in (*_MONTHS, *_DAYS))
+    r"[0-9ADFJMNOSTW](?:(?<=2)0\d\d|(?<=\d)(?::[0-5]\d|(?<![0-9a-z].)\d{5}(?![0-9A-Za-z]))"
+    r"|(?<=[A-W])(?:a[nryt]|eb|pr|u[nlge]|ep|ct|ov|e[cd]|on|hu|ri))"
 )
 _FIRST = rf"{_LONE}(?=[0-9JFMASONDTWQ])"
 # The first that fits takes the text. These are surely dates.
