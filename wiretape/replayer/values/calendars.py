@@ -66,7 +66,7 @@ _SURE = {
     "week": rf"(?<!\d){_Y}-?W(?:0[1-9]|[1-4]\d|5[0-3])(?!\d)",
     "quarter": rf"(?<!\d){_Y}[- ]?Q[1-4](?!\d)|{_BEGIN}Q[1-4][- /]?{_Y}(?!\d)",
     "month": (
-        rf"(?<!\d){_Y}[-/]{_M}(?!\d|-\d)|{_BEGIN}{_MONTH}\.? {_Y}(?!\d)|(?<![\d/]){_M}/{_Y}(?!\d)"
+        rf"(?<!\d){_Y}[-/]{_M}(?!\d)|{_BEGIN}{_MONTH}\.? {_Y}(?!\d)|(?<![\d/]){_M}/{_Y}(?!\d)"
     ),
 }
 # These may be part of something else, which has to be the same on both sides then.
@@ -74,6 +74,7 @@ _LIKELY = {
     "compact": rf"{_LONE}{_Y}{_M}{_D}(?:[T_-]?{_H}{_S}(?:{_S}(?:\d{{3}})?)?)?{_END}",
     "ordinal": rf"(?<!\d){_Y}-[0-3]\d\d(?!\d)",
     "numbered": rf"{_LONE}{_Y}{_M}{_D}(?=\d{{3,8}}{_END})",
+    "month digits": rf"{_LONE}20(?:1[3-9]|[2-9]\d){_M}{_END}",
     "short": rf"{_LONE}{_Y[2:]}{_M}{_D}{_END}",
     "year": rf"(?<![\w.]){_Y}(?![\w.]\w)",
     "time": rf"(?<![\w:.-]){_TIME}(?![\w:])",
@@ -222,6 +223,9 @@ def _read(form: str, text: str, is_month_first: bool, near_ns: int) -> Reading:
             year = max(numbers)
             number = min(numbers) - 1 if month is None else month
             return Period("month", year * 12 + number)
+        case "month digits":
+            year, number = divmod(numbers[0], 100)
+            return Period("month", year * 12 + number - 1)
         case "ordinal":
             return Period("day", _day(date(numbers[0], 1, 1)) + numbers[1] - 1)
         case "short":
