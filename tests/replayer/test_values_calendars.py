@@ -61,6 +61,11 @@ MOVED = [
     ("INV-2023-11-0007", "INV-2023-11-0007", "INV-2027-01-0007"),
     ("INV-202311-07", "INV-202311-07", "INV-202701-07"),
     ("Q4 2023", "Q4 2023", "Q1 2027"),
+    (
+        "© 2023 kwqVwZCSmAVgRyzRhopzfGcn",
+        "© 2023 Q2vj6Ek05Vds5R35g5yzGKHd",
+        "© 2027 Q2vj6Ek05Vds5R35g5yzGKHd",
+    ),
     ("© 2023 Shop", "© 2023 Shop", "© 2027 Shop"),
     ("INV-2023-0017", "INV-2023-0017", "INV-2027-0017"),
     ("at 22:13:20", "at 23:13:21", "at 08:00:00"),
@@ -70,6 +75,16 @@ MOVED = [
         "14/Nov/2023:22:13:20 +0000 acc_61538f46f482d6a9",
         "23/Nov/2023:23:13:20 +0000 acc_810324a85b38fba7",
         "15/Jan/2027:08:00:00 +0000 acc_20230714b38fba75",
+    ),
+    (
+        "INV-20231114-0017 for 96dd03f1-95d7-4d08-a569-3b6685e41c22",
+        "INV-20231123-0017 for 535655d2-2068-4581-ae2d-d6f4e6fded7c",
+        "INV-20270115-0017 for 8f2655d2-2031-4581-a569-d6f4e6fded7c",
+    ),
+    (
+        "PDbSmd3EgxdEF_13Kn6SjmVQ_20231114_221320.csv",
+        "h161VdX11KwxTa-czXpVLAia_20231123_231320.csv",
+        "onS8D7OZsRgoLO5tXuOSQwPY_20270115_080000.csv",
     ),
     # A date of the future moves as its exchange does.
     ("due 20231214", "due 20231223", "due 20270214"),
@@ -107,6 +122,8 @@ def test_dates_move_as_time_does(recorded: str, next_week: str, later: str) -> N
         ("Tuesday", "Saturday"),
         ("month 2023-11", "month 2027-02"),
         ("November 2023", "February 2027"),
+        ("PDbSmd3EgxdEF_13Kn6SjmVQ_20231114", "h161VdX11KwxTa-czXpVLAia_20270116"),
+        ("20231114221320-TDphh17wpBzoqkbH0G0t", "20270115100000-fU4fb_flmLqYvLYNjL8q"),
         ("INV-2023-11-0007", "INV-2027-01-0008"),
         ("INV-202311-07", "INV-202702-07"),
         ("Q4 2023", "Q2 2027"),

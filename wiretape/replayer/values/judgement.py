@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from wiretape.replayer.values import derived
+from wiretape.replayer.values.calendars import around_days
 from wiretape.replayer.values.composite import Composite, same_signature, take_apart
 from wiretape.replayer.values.counters import Counters, families_at
 from wiretape.replayer.values.firsts import Origin
@@ -262,6 +263,12 @@ class Judgement(Timed):
             return as_time
         if (composite := take_apart(recorded)) is not None:
             return self._same_composite(composite, recorded, live)
+        if len(days := around_days(recorded)) > 1:
+            # What moved as it had to stands there as recorded by now.
+            others = around_days(live)
+            return days[1::2] == others[1::2] and all(
+                map(self._same_pieces, days[::2], others[::2])
+            )
         if looks_random(recorded):
             kinds = self._known.evidence.tokens.kinds
             if not fits(recorded, live) or not same_kind(recorded, live, kinds):

@@ -103,9 +103,9 @@ class Timed:
         """`live` with the recorded dates in the place of those that moved as the time did."""
         if not calendars.may_have_dates(recorded):
             return live
-        for surely in (True, False):
-            expected = calendars.dates_in(recorded, surely)
-            actual = calendars.dates_in(live, surely)
+        for doubt in range(3):
+            expected = calendars.dates_in(recorded, doubt)
+            actual = calendars.dates_in(live, doubt)
             if len(expected) == len(actual):
                 live = self._with_these(expected, actual, live)
         return live
