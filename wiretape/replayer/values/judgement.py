@@ -263,7 +263,7 @@ class Judgement(Timed):
             return as_time
         if (composite := take_apart(recorded)) is not None:
             return self._same_composite(composite, recorded, live)
-        if len(days := around_days(recorded)) > 1:
+        if "20" in recorded and len(days := around_days(recorded)) > 1:
             # What moved as it had to stands there as recorded by now.
             others = around_days(live)
             return days[1::2] == others[1::2] and all(
