@@ -58,6 +58,19 @@ def test_what_is_lacking_is_named_at_its_place(
     assert carried.explain(1) == lacking
 
 
+def test_a_part_of_base64_is_not_lacking(tape: Tape) -> None:
+    """A signature that somebody changed is sent as it is, and no part of it is missed."""
+    signature = "icu7DycZeU2K72eEeC32zI3lkpYMPw%2Fj4qpPIkk6nm8%3D"
+    tape.inbound(post("/links", {}), response_of(201, {"url": f"/d?sig={signature}"}))
+    changed = signature.replace("k6nm8", "AAAAA")
+    then = tape.inbound(get(f"/d?sig={changed}"), response_of(403, {}))
+    carried = plan(tape.exchanges)
+    live = response_of(201, {"url": "/d?sig=FHTrKvdrWZ9Vv5YmB6C793i4QlArdIGvijxn%2BeozHqM%3D"})
+    assert carried.answered(0, live) == []
+    made, problems = carried.request(1, then.http.request, Correlation())
+    assert (made.target, problems) == (then.http.request.target, [])
+
+
 def test_consequences_lead_to_the_first_cause(tape: Tape) -> None:
     first = {"next": "cGFnZS0yLW9mLTM0"}
     second = {"next": "cGFnZS0zLW9mLTM0"}

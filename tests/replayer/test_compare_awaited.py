@@ -22,7 +22,7 @@ from wiretape.replayer.config import Target
 from wiretape.replayer.io.client import Answer, Client
 from wiretape.replayer.kept import read_response
 from wiretape.replayer.values import Judgement
-from wiretape.replayer.values.judgement import Accepted
+from wiretape.replayer.values.timed import Accepted
 
 JSON = {"Content-Type": "application/json"}
 # As far from the exchange, recorded and live: see judge().

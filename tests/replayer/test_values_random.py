@@ -55,6 +55,17 @@ TOKENS = ("4fzkKq7vQ9rXe2_nT0Lw8A", "Zu3-Hx81cDpVbS6yGm5JtQ")
             ("01KCM3D0G0W8Q2Z5R7T1Y4N6BC", "01KCM3D0G0W8Q2Z5R7T1Y4N6BD"),
             2,
         ),
+        (
+            ("-NjA4kZ0x7Rq2mVbT9cL", "-NjA7wB1s5Yp8nKdE3fH"),
+            ("-QzR1aBcD4eF6gHiJ8kL", "-QzR1aBcD4eF6gHiJ8kM"),
+            2,
+        ),
+        # The same bytes lie in what is handed out as one text.
+        (
+            ("FGluY2x1AAAAAAAAAAW3kQ9Zx", "Dnr4XpLsAAAAAAAAAAV7tR2mB"),
+            ("K8vQ2wYzAAAAAAAAAAJ4hN6cP", "Tb5uE9jMAAAAAAAAAAD1gS3fX"),
+            2,
+        ),
         (HEX, ("7be0419d3fa8c265", "7be0419d3fa8c266"), 1),
         (HEX, ("0000000000a1b2c3", "0000000000a1b2c4"), 0),
         (HEX, ("7be0419d3fa8c265", "e19c07b4a65d32f8"), 2),
@@ -81,6 +92,21 @@ def test_what_can_be_foretold(
             judgement.commit()
             judgement = Judgement(known, SPAN, PLACE)
     assert accepted == same
+
+
+@pytest.mark.parametrize(
+    "live",
+    ["Hs4kTz9QvB1xW6yUe0CjDaXz", "Hs4+Tz9QvB1xW6yUe0Cj/aXz", "Hs4k/z9QvB1xW6yUe0CjDaXz"],
+)
+@pytest.mark.parametrize("recorded", ["q8Xz07Lk21Vw9RtYb3MnPgAb", "q8Xz/7Lk21Vw9RtYb3MnPgAb"])
+def test_a_nonce_is_one_token_whatever_came(recorded: str, live: str) -> None:
+    judgement = Judgement(Correlation(), SPAN, PLACE)
+    policy = "script-src 'nonce-{}'; object-src 'none'"
+    assert judgement.same_text(policy.format(recorded), policy.format(live), "field", "csp")
+    assert [accepted.recorded for accepted in judgement.accepted] == [recorded]
+    assert judgement.same_text(f'<a nonce="{recorded}">', f'<a nonce="{live}">', "text", "line 1")
+    other = f'<a nonce="{live[::-1]}">'
+    assert not judgement.same_text(f'<a nonce="{recorded}">', other, "text", "line 1")
 
 
 def test_a_tag_may_be_named_elsewhere() -> None:

@@ -58,6 +58,7 @@ def same(recorded: object, live: object, name: str, judgement: Judgement | None 
         ("$.resetAt", "2023-11-14T22:15:00Z", "2027-01-15T08:01:00Z"),
         ("$.uptime", 98, 1),
         ("$.uptime", 9800.25, 1.125),
+        ("$.uptime", 98.318397760391235, 0.218207550048828125),
         ("$.uptime_ms", 98_000, 1_220),
         ("$.idle_seconds", 65, 0),
         ("$.age_s", 95, 0),
@@ -89,6 +90,8 @@ def test_time_explains_it(name: str, recorded: object, live: object) -> None:
         ("$.idle_seconds", 5, 0),
         ("$.uptime", 98, 90),
         ("$.uptime", 12, 1),
+        ("$.uptime", 98.318397760391235, 0.018207550048828125),
+        ("$.uptime", 98.318397760391235, 0.0),
         ("$.uptime_ms", 98_000, 98_000_000),
         ("retry-after", "5", "6"),
         ("retry-after", "5", "50"),
@@ -133,3 +136,23 @@ def test_instants_of_the_start(
     name: str, recorded: object, live: object, started: int, expected: bool
 ) -> None:
     assert same(recorded, live, name, judge(started_ns=started)) is expected
+
+
+@pytest.mark.parametrize(
+    ("recorded", "live", "expected"),
+    [
+        # 15 minutes after the first exchange and the second, and shown in the last.
+        ("2023-11-14T22:28:23.004Z", "2027-01-15T08:15:27.010Z", True),
+        ("2023-11-14T22:28:53.004Z", "2027-01-15T08:15:27.070Z", True),
+        ("2023-11-14T22:28:23Z", "2027-01-15T08:15:27Z", True),
+        ("2023-11-14T22:28:23.004Z", "2027-01-15T08:30:27.010Z", False),
+        ("2023-11-14T22:28:23.004Z", "2027-01-15T08:14:57.010Z", False),
+        # No whole minutes after any.
+        ("2023-11-14T22:28:03.004Z", "2027-01-15T08:15:27.010Z", False),
+        # A whole hour after its own.
+        ("2023-11-14T23:14:58.004Z", "2027-01-15T09:00:27.210Z", True),
+        ("2023-11-14T23:14:58.004Z", "2027-01-15T09:01:02.210Z", False),
+    ],
+)
+def test_instants_that_were_fixed_before(recorded: str, live: str, expected: bool) -> None:
+    assert same(recorded, live, "$.expiresAt") is expected

@@ -24,7 +24,7 @@ from wiretape.replayer.carried.families import (
     stem_of,
     told_apart_by,
 )
-from wiretape.replayer.carried.tokens import SHORTEST, from_base64, is_whole, spans
+from wiretape.replayer.carried.tokens import SHORTEST, from_base64, is_padded, is_whole, spans
 
 TARGET, CONTENT = -1, -2
 # Larger contents are neither looked into nor rewritten.
@@ -238,7 +238,7 @@ def _in_value(
         )
     # What is written with percent signs is no part of a word.
     bare = _PERCENT.sub("   ", raw) if "%" in raw else raw
-    for begin, end in spans(bare):
+    for begin, end in () if is_padded(value) else spans(bare):
         if (begin, end) != (0, len(raw)) or not whole:
             yield Candidate(
                 start + begin, start + end, (bare[begin:end],), codings, bare[begin:end]

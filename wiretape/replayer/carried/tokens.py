@@ -108,6 +108,11 @@ def is_whole(text: str) -> bool:
     return not re.search(r"\s", text) and bool(spans(text))
 
 
+def is_padded(text: str) -> bool:
+    """Whether it is base64 for certain, so that no part of it is a value."""
+    return text.endswith("=") and len(text) % 4 == 0 and _BASE64.fullmatch(text) is not None
+
+
 @lru_cache(1 << 14)
 def from_base64(text: str) -> str | None:
     """The printable text that is written in base64 or base64url; None where it is neither."""

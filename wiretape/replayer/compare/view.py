@@ -10,8 +10,9 @@ from decimal import Decimal
 
 from wiretape.replayer.compare.difference import Difference, shorten, writable
 from wiretape.replayer.rules import NO_RULES, RulesHere
-from wiretape.replayer.values.judgement import Accepted, Judgement
+from wiretape.replayer.values.judgement import Judgement
 from wiretape.replayer.values.place import Place
+from wiretape.replayer.values.timed import Accepted
 
 Scalar = str | int | Decimal | None
 

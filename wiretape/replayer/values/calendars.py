@@ -48,8 +48,10 @@ _BEGIN = r"(?<![A-Za-z0-9])"
 # Digits among letters are of a token, but behind a prefix in capitals.
 _LONE, _END = r"(?<![0-9a-z])", r"(?![0-9A-Za-z])"
 # What every date has in it, and begins with; most texts are done with by these.
+# It begins with one set of characters, which is what makes a search quick.
 _HINT = re.compile(
-    rf"20\d\d|\d:[0-5]\d|{_LONE}\d{{6}}{_END}|" + "|".join(name[:3] for name in (*_MONTHS, *_DAYS))
+    r"[0-9ADFJMNOSTW](?:(?<=2)0\d\d|(?<=\d)(?::[0-5]\d|(?<![0-9a-z].)\d{5}(?![0-9A-Za-z]))"
+    r"|(?<=[A-W])(?:a[nryt]|eb|pr|u[nlge]|ep|ct|ov|e[cd]|on|hu|ri))"
 )
 _FIRST = rf"{_LONE}(?=[0-9JFMASONDTWQ])"
 # The first that fits takes the text. These are surely dates.
@@ -65,10 +67,10 @@ _SURE = {
         rf"{_Y}(?!\d){_AT}"
     ),
     "slashed": rf"(?<![\d./]){_ONE}(?P<s>[./]){_ONE}(?P=s){_Y}(?!\d)(?:,? {_TIME})?",
-    "week": rf"(?<!\d){_Y}-?W(?:0[1-9]|[1-4]\d|5[0-3])(?!\d)",
-    "quarter": rf"(?<!\d){_Y}[- ]?Q[1-4](?!\d)|{_BEGIN}Q[1-4][- /]?{_Y}(?!\d)",
+    "week": rf"(?<!\d){_Y}-?W(?:0[1-9]|[1-4]\d|5[0-3]){_END}",
+    "quarter": rf"(?<!\d){_Y}[- ]?Q[1-4]{_END}|{_BEGIN}Q[1-4][- /]?{_Y}(?!\d)",
     "month": (
-        rf"(?<!\d){_Y}[-/]{_M}(?!\d|-\d)|{_BEGIN}{_MONTH}\.? {_Y}(?!\d)|(?<![\d/]){_M}/{_Y}(?!\d)"
+        rf"(?<!\d){_Y}[-/]{_M}(?!\d)|{_BEGIN}{_MONTH}\.? {_Y}(?!\d)|(?<![\d/]){_M}/{_Y}(?!\d)"
     ),
 }
 # These may be part of something else, which has to be the same on both sides then.
@@ -76,20 +78,30 @@ _LIKELY = {
     "compact": rf"{_LONE}{_Y}{_M}{_D}(?:[T_-]?{_H}{_S}(?:{_S}(?:\d{{3}})?)?)?{_END}",
     "ordinal": rf"(?<!\d){_Y}-[0-3]\d\d(?!\d)",
     "numbered": rf"{_LONE}{_Y}{_M}{_D}(?=\d{{3,8}}{_END})",
-    "short": rf"{_LONE}{_Y[2:]}{_M}{_D}{_END}",
-    "year": rf"(?<![\w.]){_Y}(?![\w.]\w)",
     "time": rf"(?<![\w:.-]){_TIME}(?![\w:])",
     "weekday": rf"{_BEGIN}{_DAY}(?![A-Za-z])",
     "month name": rf"{_BEGIN}{_MONTH}(?![A-Za-z])",
 }
+# These, a token may have by chance.
+_VAGUE = {
+    "month digits": rf"{_LONE}20(?:1[3-9]|[2-9]\d){_M}{_END}",
+    "short": rf"{_LONE}{_Y[2:]}{_M}{_D}{_END}",
+    "year": rf"(?<![\w.]){_Y}(?![\w.]\w)",
+}
+_TOKEN = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _DATES = [
     re.compile(
-        f"{_FIRST}(?:"
+        f"{_TOKEN}|{_FIRST}(?:"
         + "|".join(f"(?P<{form.replace(' ', '_')}>{pattern})" for form, pattern in forms)
         + ")"
     )
-    for forms in (_SURE.items(), (_SURE | _LIKELY).items())
+    for forms in (
+        _SURE.items(),
+        (_SURE | _LIKELY).items(),
+        (_SURE | _LIKELY | _VAGUE).items(),
+    )
 ]
+_DAYS_WITHIN = re.compile(f"({_LIKELY['compact']}|{_LONE}{_Y}-{_M}-{_D}{_END})")
 _PIECES = re.compile(r"(\d+|[A-Za-z]+)")
 _ZONE = re.compile(r" (?:GMT|UTC)?([+-])(\d\d)(\d\d)$")
 # As newspapers have it: no minutes of a full hour, words for two of them, and short names of months
@@ -130,12 +142,18 @@ def may_have_dates(text: str) -> bool:
     return _HINT.search(text) is not None
 
 
-def dates_in(text: str, surely: bool) -> list[Date]:
-    """All, or those that can be nothing else."""
+def dates_in(text: str, doubt: int) -> list[Date]:
+    """Those that can be nothing else, without `doubt`; with 1 the likely ones too; with 2 all."""
     return [
-        Date(match.start(), match.end(), (match.lastgroup or "").replace("_", " "), match[0])
-        for match in _DATES[not surely].finditer(text)
+        Date(match.start(), match.end(), match.lastgroup.replace("_", " "), match[0])
+        for match in _DATES[doubt].finditer(text)
+        if match.lastgroup is not None
     ]
+
+
+def around_days(token: str) -> list[str]:
+    """What a token consists of: at the odd places days, perhaps with a time."""
+    return _DAYS_WITHIN.split(token)
 
 
 def number_of(kind: str, day: int) -> int:
@@ -243,6 +261,9 @@ def _read(form: str, text: str, is_month_first: bool, near_ns: int) -> Reading:
             year = max(numbers)
             number = min(numbers) - 1 if month is None else month
             return Period("month", year * 12 + number)
+        case "month digits":
+            year, number = divmod(numbers[0], 100)
+            return Period("month", year * 12 + number - 1)
         case "ordinal":
             return Period("day", _day(date(numbers[0], 1, 1)) + numbers[1] - 1)
         case "short":

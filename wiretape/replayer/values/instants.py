@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -41,6 +41,8 @@ _EPOCH_PARTS = re.compile(r"(\d{10}|\d{13}|\d{16}|\d{19})(?:\.(\d{1,9}))?")
 
 # So long before the first exchange a build may have made what it shows later.
 _START_NS = 3_600 * SECOND_NS
+# So long after its begin an exchange may fix an instant.
+_FIXED_NS = SECOND_NS // 4
 _PAIRS_KEPT = 1 << 18
 _MOST_FURTHER = 7
 _STEPS = ((86_400 * SECOND_NS, "d"), (3_600 * SECOND_NS, "h"))
@@ -192,6 +194,8 @@ class Timeline:
     def ranges(self, instant: Instant, span: Span, is_start: bool = False) -> list[tuple[int, int]]:
         """Where the live instant may lie: as far from its own exchange as the recorded one.
 
+        One of the future that is no whole minutes away was fixed in an earlier exchange from which
+        it was, if there is one.
         One of the past is also measured from the exchange that was begun last before it. Where it
         tells no more than the second or the day, it belongs to any exchange that began within that.
         One from shortly before all of them, or at any time before where its name says `is_start`,
@@ -201,7 +205,7 @@ class Timeline:
         shifted_ns = at_ns - span.recorded_at_ns + span.live_at_ns
         found = [(shifted_ns, shifted_ns)]
         if at_ns >= span.recorded_at_ns:
-            return found
+            return [*found, *self._fixed_before(instant, span)]
         first = bisect_right(self._recorded_ns, at_ns)
         if first == 0 and self._live_ns:
             is_near = self._recorded_ns[0] - at_ns <= _START_NS
@@ -216,6 +220,20 @@ class Timeline:
             high_ns = self._live_ns[last] + at_ns + unit_ns - self._recorded_ns[last]
             found.append((low_ns, max(low_ns, high_ns)))
         return found
+
+    def _fixed_before(self, instant: Instant, span: Span) -> Iterator[tuple[int, int]]:
+        at_ns, cut_ns = instant.at_ns, instant.unit_ns
+        ahead_ns = at_ns - span.recorded_at_ns
+        over_ns = (ahead_ns + cut_ns) % _MINUTE_NS
+        if over_ns <= span.recorded_duration_ns + cut_ns or not self._recorded_ns:
+            return
+        most_ns = at_ns - self._recorded_ns[0] + cut_ns
+        for life_ns in range(ahead_ns - ahead_ns % _MINUTE_NS + _MINUTE_NS, most_ns, _MINUTE_NS):
+            first = bisect_left(self._recorded_ns, at_ns - life_ns - _FIXED_NS)
+            end = bisect_right(self._recorded_ns, at_ns - life_ns + cut_ns)
+            for index in range(first, min(end, first + _MOST_FURTHER)):
+                live_ns = self._live_ns[index] + at_ns - self._recorded_ns[index]
+                yield live_ns, live_ns
 
 
 @lru_cache(4096)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from wiretape.replayer.values import calendars, derived, durations, remaining
+from wiretape.replayer.values import derived
+from wiretape.replayer.values.calendars import around_days
 from wiretape.replayer.values.composite import Composite, same_signature, stamp_of, take_apart
 from wiretape.replayer.values.counters import Counters, families_at
 from wiretape.replayer.values.firsts import Origin
-from wiretape.replayer.values.instants import SECOND_NS, Instant, Span, read_instant, spell
-from wiretape.replayer.values.names import clock_of, duration_unit_ns, is_digest, is_start
+from wiretape.replayer.values.instants import Span
+from wiretape.replayer.values.names import clock_of, duration_unit_ns, is_digest
 from wiretape.replayer.values.place import NOWHERE, Place
 from wiretape.replayer.values.renaming import Correlation
+from wiretape.replayer.values.timed import Timed
 from wiretape.replayer.values.tokens import (
     BASE64_WITHIN,
     DIGITS,
@@ -37,40 +39,20 @@ from wiretape.replayer.values.tokens import (
 if TYPE_CHECKING:
     from wiretape.replayer.rules import Rules
 
-_SLACK_NS = 2 * SECOND_NS
-_DECADE_NS = 3_653 * 86_400 * SECOND_NS
 _RELATIVE = Decimal("1e-9")
 _LEAST_DIGITS = 15
-# From here on a writer that drops zeros does so too often for the number of digits to tell.
-_FINE_DIGITS = 7
 # A number with nothing beside it but a prefix of its own, as in INV-2024-0017.
 _ALONE = re.compile(r"(?:[A-Za-z]{1,16}[-_]?)?[0-9]+(?:-[0-9]+)*")
 _MOST_DIGITS = 20
-# How long a day is in these forms.
-_DAYS = {"compact": 8, "dashed": 10}
-_MARKED = re.compile(r"[+/=]")
+_MARKED = re.compile(r"[+/=]|nonce-|--")
 # No time, no address, no base64 of JSON.
 _HEX = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{16,}")
-_AS_BEFORE = "the instant that it was before"
 _NO_BLOBS = derived.Blobs(()), derived.Blobs(())
 
 Message = derived.Message
 
 
-class Accepted(NamedTuple):
-    """A value that differs and was accepted.
-
-    `kind` is unique, counter, composite, derived, time, duration, own-address, float or rule.
-    """
-
-    place: Place
-    recorded: str
-    live: str
-    kind: str
-    why: str
-
-
-class Judgement:
+class Judgement(Timed):
     """Judges the values of one pair of messages; what it accepts counts only after `commit`.
 
     `place` says where the messages stand: its endpoint and side; part and name come with each
@@ -86,14 +68,9 @@ class Judgement:
         parent: Judgement | None = None,
         rules: Rules | None = None,
     ) -> None:
-        self.accepted: list[Accepted] = []
-        self.place = place
+        super().__init__(correlation, span, place)
         self.rules = rules
-        self._known = correlation
-        self._span = span
         self._parent = parent
-        self._within_ns = _SLACK_NS + span.recorded_duration_ns + span.live_duration_ns
-        self._part = self._name = self._reason = ""
         counters: Counters = parent._counters if parent else correlation.counters
         self._counters: Counters = Counters(counters)
         self._blobs: tuple[derived.Blobs, derived.Blobs] = parent._blobs if parent else _NO_BLOBS
@@ -102,11 +79,10 @@ class Judgement:
         self._latest: dict[tuple[str, str], tuple[str, str]] = (
             parent._latest.copy() if parent else {}
         )
-        self._times: dict[int, int] = parent._times.copy() if parent else {}
-        self._fractions: list[tuple[str, int, int]] = []
+        if parent is not None:
+            self._times = parent._times.copy()
         self._wholes: list[tuple[str, str]] = []
         self._tags: list[tuple[str, str]] = []
-        self._undo: list[Callable[[], object]] = []
 
     def fork(self) -> Judgement:
         """A judgement that may be thrown away."""
@@ -155,31 +131,27 @@ class Judgement:
 
     def same_text(self, recorded: str, live: str, part: str = "", name: str = "") -> bool:
         """Two strings at one place: equal, or all that differs is generated."""
-        if recorded == live:
-            return True
-        self._part, self._name, self._reason = part, name, ""
-        done = len(self.accepted)
-        self._undo.clear()
-        if self._same_text(recorded, live):
-            return True
-        self._take_back(done, 0)
-        return False
-
-    def _take_back(self, accepted: int, undone: int) -> None:
-        """What was accepted since there were so many, and so much to undo."""
-        del self.accepted[accepted:]
-        while len(self._undo) > undone:
-            self._undo.pop()()
+        return recorded == live or self._tried(part, name, lambda: self._same_text(recorded, live))
 
     def same_number(
         self, recorded: int | Decimal, live: int | Decimal, part: str = "", name: str = ""
     ) -> bool:
         """Two JSON numbers of one kind at one place: equal, or generated."""
-        if recorded == live:
-            return True
+        return recorded == live or self._tried(
+            part, name, lambda: self._same_number(recorded, live)
+        )
+
+    def _tried(self, part: str, name: str, is_same: Callable[[], bool]) -> bool:
+        """Nothing is left of what was accepted on the way to a difference."""
         self._part, self._name, self._reason = part, name, ""
+        done = len(self.accepted)
         self._undo.clear()
-        return self._same_number(recorded, live)
+        if is_same():
+            return True
+        for undo in reversed(self._undo):
+            undo()
+        del self.accepted[done:]
+        return False
 
     def _same_number(self, recorded: int | Decimal, live: int | Decimal) -> bool:
         texts = str(recorded), str(live)
@@ -225,13 +197,6 @@ class Judgement:
             return self._rename(recorded, live)
         return self._same_parts(recorded, live)
 
-    def _measured(self, recorded: str, live: str) -> durations.Finding | None:
-        """None where the name does not say that this is an amount of time."""
-        finding = durations.judge(recorded, live, self._name, self._span)
-        if finding is not None:
-            return finding
-        return remaining.judge(recorded, live, self._name, self._span, self._known.timeline)
-
     def _is_only_random(self, text: str) -> bool:
         """Whether it is hex of random bits and can be nothing else here: the usual identifier, of
         which a judgement has many."""
@@ -246,6 +211,7 @@ class Judgement:
         if "<" in recorded and "&#43;" in recorded + live:
             recorded, live = recorded.replace("&#43;", "+"), live.replace("&#43;", "+")
         alone = _ALONE.fullmatch(recorded) is not None
+        # Which tokens there are, the recorded text says, or else each run could name others.
         if _MARKED.search(recorded) is None and _MARKED.search(live) is None:
             return self._same_pieces(recorded, live, alone)
         expected, actual = BASE64_WITHIN.split(recorded), BASE64_WITHIN.split(live)
@@ -264,6 +230,8 @@ class Judgement:
     def _same_base64(self, recorded: str, live: str, is_nonce: bool) -> bool:
         if (composite := take_apart(recorded)) is not None:
             return self._same_composite(composite, recorded, live)
+        if "/" in recorded and not may_be_path(recorded, live) and is_random_base64(recorded, live):
+            return self._rename(recorded, live)
         if not is_surely_base64(recorded) and self._same_pieces(recorded, live):
             return True
         if (may_be_path(recorded, live) and not is_nonce) or not is_random_base64(recorded, live):
@@ -297,6 +265,12 @@ class Judgement:
             return self._same_stamp(recorded, live)
         if (composite := take_apart(recorded)) is not None:
             return self._same_composite(composite, recorded, live)
+        if "20" in recorded and len(days := around_days(recorded)) > 1:
+            # What moved as it had to stands there as recorded by now.
+            others = around_days(live)
+            return days[1::2] == others[1::2] and all(
+                map(self._same_pieces, days[::2], others[::2])
+            )
         if looks_random(recorded):
             kinds = self._known.evidence.tokens.kinds
             if not fits(recorded, live) or not same_kind(recorded, live, kinds):
@@ -391,117 +365,6 @@ class Judgement:
             self._undo.append(lambda: self._counters.release(family, number, other))
         return self._ruled(ruling.same, recorded, live, "counter", ruling.why)
 
-    def _same_time(self, recorded: str, live: str) -> bool | None:
-        """None where the recorded text is no time."""
-        expected = read_instant(recorded)
-        if expected is None:
-            return None
-        if expected.syntax.startswith("epoch") and not self._is_near(expected):
-            return None
-        actual = read_instant(live)
-        if actual is None or actual.syntax != expected.syntax:
-            return self._refuse("a time in another form")
-        if expected.digits != actual.digits and not self._same_precision(expected, actual):
-            return self._refuse("a time of another precision")
-        return self._same_instant(expected, actual, recorded, live)
-
-    def _is_near(self, instant: Instant) -> bool:
-        return abs(instant.at_ns - self._span.recorded_at_ns) <= _DECADE_NS
-
-    def _same_instant(self, expected: Instant, actual: Instant, recorded: str, live: str) -> bool:
-        span, timeline = self._span, self._known.timeline
-        # Now and then such an instant is as recorded, as a measured value may be.
-        clock = clock_of(self._name)
-        kind = "duration" if clock is not None and clock.kind == "reset" else "time"
-        paired = timeline.live_of(expected.at_ns)
-        if (new := self._times.get(expected.at_ns)) is not None:
-            paired = (*paired, new)
-        if expected.unit_ns >= SECOND_NS and actual.at_ns in paired:
-            # The commonest: the second that it was before.
-            return self._accept(recorded, live, kind, _AS_BEFORE)
-        if misfit := timeline.misfit(expected, actual, span, not self._known.concurrent):
-            return self._refuse(misfit)
-        unit_ns = max(expected.unit_ns, actual.unit_ns)
-        ranges = [(at_ns, at_ns) for at_ns in paired]
-        if not paired or unit_ns >= SECOND_NS:
-            ranges += timeline.ranges(expected, span, is_start(self._name))
-        off_ns = min((_off(actual.at_ns, low, high) for low, high in ranges), key=abs)
-        if abs(off_ns) > self._within_ns + unit_ns:
-            if kind != "time" and remaining.are_windows(expected.at_ns, actual.at_ns, span):
-                return self._accept(recorded, live, kind, remaining.WINDOW)
-            direction = "late" if off_ns > 0 else "early"
-            return self._refuse(f"{spell(abs(off_ns))} too {direction}")
-        if timeline.is_another_day(expected, actual, span):
-            return self._refuse("another day")
-        if not paired:
-            self._times[expected.at_ns] = actual.at_ns
-            self._undo.append(lambda: self._times.pop(expected.at_ns, None))
-        if expected.digits or actual.digits:
-            self._fractions.append((self._name, expected.digits, actual.digits))
-        why = _AS_BEFORE if paired else "as far from its exchange"
-        return self._accept(recorded, live, kind, why)
-
-    def _with_dates(self, recorded: str, live: str) -> str:
-        """`live` with the recorded dates in the place of those that moved as the time did."""
-        if not calendars.may_have_dates(recorded):
-            return live
-        for surely in (True, False):
-            expected = calendars.dates_in(recorded, surely)
-            actual = calendars.dates_in(live, surely)
-            if len(expected) == len(actual):
-                live = self._with_these(expected, actual, live)
-        return live
-
-    def _with_these(
-        self, expected: list[calendars.Date], actual: list[calendars.Date], live: str
-    ) -> str:
-        done = 0
-        pieces: list[str] = []
-        for date, other in zip(expected, actual, strict=True):
-            pieces += live[done : other.start], self._with_date(date, other)
-            done = other.end
-        return "".join((*pieces, live[done:]))
-
-    def _with_date(self, date: calendars.Date, other: calendars.Date) -> str:
-        if date.form != other.form or date.text == other.text:
-            return other.text
-        if self._same_date(date.form, date.text, other.text):
-            return date.text
-        if (length := _DAYS.get(date.form, 0)) and length < len(other.text):
-            # What follows a day may be a number instead of a time.
-            day, rest = date.text[:length], other.text[length:]
-            if self._same_date(date.form, day, other.text[:length]):
-                return day + rest
-        return other.text
-
-    def _same_date(self, form: str, recorded: str, live: str) -> bool:
-        if form == "iso":
-            return bool(self._same_time(recorded, live))
-        span, timeline = self._span, self._known.timeline
-        times = span.recorded_at_ns, span.live_at_ns
-        for expected, actual in calendars.readings(form, recorded, live, *times):
-            if isinstance(expected, Instant):
-                if isinstance(actual, Instant) and self._same_instant(
-                    expected, actual, recorded, live
-                ):
-                    return True
-            elif not isinstance(actual, Instant) and calendars.same_period(
-                expected, actual, span, timeline
-            ):
-                return self._accept(recorded, live, "time", "moved as the day of its exchange did")
-        return False
-
-    def _same_precision(self, expected: Instant, actual: Instant) -> bool:
-        """Whether dropped zeros explain that one side shows fewer digits of a second."""
-        fewer, more = sorted((expected.digits, actual.digits))
-        if expected.syntax.startswith("epoch") and fewer > 0:
-            return True
-        if more >= _FINE_DIGITS:
-            return fewer >= _FINE_DIGITS - 1
-        # The side that shows fewer must have shown as many before under this name.
-        shown = self._known.fractions.get(self._name, (0, 0))
-        return fewer > 0 and shown[actual.digits == fewer] >= more
-
     def _derived(self, recorded: str, live: str) -> bool | None:
         """None where the text is neither an entity tag nor a digest."""
         finding = derived.judge(recorded, live, *self._blobs)
@@ -561,22 +424,3 @@ class Judgement:
             case int() | Decimal() if not isinstance(recorded, bool):
                 same = same or self._same_number(recorded, live)
         return same or self._refuse(f"within it, {name.partition('#')[2]} differs: {self._reason}")
-
-    def _ruled(self, same: bool, recorded: str, live: str, kind: str, why: str) -> bool:
-        return self._accept(recorded, live, kind, why) if same else self._refuse(why)
-
-    def _accept(self, recorded: str, live: str, kind: str, why: str) -> bool:
-        place = Place(self.place.endpoint, self.place.side, self._part, self._name)
-        self.accepted.append(Accepted(place, recorded, live, kind, why))
-        return True
-
-    def _refuse(self, reason: str) -> bool:
-        self._reason = reason
-        return False
-
-
-def _off(at_ns: int, low_ns: int, high_ns: int) -> int:
-    """How far an instant lies beyond a range; 0 within it."""
-    if at_ns < low_ns:
-        return at_ns - low_ns
-    return max(0, at_ns - high_ns)

@@ -15,7 +15,7 @@ from wiretape.replayer.values.durations import Finding
 from wiretape.replayer.values.instants import SECOND_NS, Span, Timeline
 from wiretape.replayer.values.names import UNITS_NS, clock_of
 
-_AMOUNT = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ?([A-Za-zµμ]*)")
+_AMOUNT = re.compile(r"(\d{1,12}(?:\.\d{1,18})?) ?([A-Za-zµμ]*)")
 # Within the values of these fields: RateLimit as both drafts spell it, and lives of what is cached.
 _RESETS = re.compile(r"(?<=reset=)(\d{1,9})(?!\d)|(?<=; t=)(\d{1,9})(?!\d)")
 _LIVES = re.compile(r"(?<=max-age=)(\d{1,9})(?!\d)|(?<=s-maxage=)(\d{1,9})(?!\d)")
@@ -27,6 +27,8 @@ _FIELDS = {
 _STEP_NS, _LONG_STEP_NS, _LONG_NS = 5 * SECOND_NS, 10 * SECOND_NS, 60 * SECOND_NS
 # Limits are counted by whole minutes, hours or days of the clock.
 _WINDOWS_NS = tuple(seconds * SECOND_NS for seconds in (60, 300, 600, 900, 1_800, 3_600, 86_400))
+# Some count from their first request.
+_FIRST_NS = SECOND_NS // 10
 WINDOW = "the end of a window that the clock counts"
 _EXPLAINED = "as the time that passed explains"
 _OTHER = "the time that passed does not explain it"
@@ -50,7 +52,8 @@ def judge(recorded: str, live: str, name: str, span: Span, timeline: Timeline) -
         return None
     values = int(Decimal(amounts[0][1]) * unit_ns), int(Decimal(amounts[1][1]) * unit_ns)
     if clock.kind == "uptime":
-        return _up(*values, span, timeline)
+        steps = [unit_ns // 10 ** len(amount[1].partition(".")[2]) for amount in amounts if amount]
+        return _up(*values, min(steps), span, timeline)
     if clock.kind == "age":
         same = _are_since(*values, SECOND_NS, span, timeline)
         return Finding(same, _EXPLAINED if same else _OTHER)
@@ -122,10 +125,10 @@ def are_windows(recorded_ns: int, live_ns: int, span: Span, off_ns: int = 0) -> 
     )
 
 
-def _up(recorded: int, live: int, span: Span, timeline: Timeline) -> Finding:
-    """Since the build was started, before the first exchange."""
+def _up(recorded: int, live: int, step_ns: int, span: Span, timeline: Timeline) -> Finding:
+    """Since the build was started, before the first exchange; `step_ns` is how exact that is."""
     up = timeline.up_ns(span)
-    if recorded + SECOND_NS < up.recorded:
+    if recorded + step_ns < up.recorded:
         return Finding(False, "the recorded value is no time since the start")
-    same = up.live <= live + SECOND_NS and (not up.most or live <= up.most + SECOND_NS)
+    same = up.live <= live + step_ns + _FIRST_NS and (not up.most or live <= up.most + step_ns)
     return Finding(same, "since the build was started" if same else _SINCE_START)

@@ -67,6 +67,8 @@ _COMMON = frozenset(
     )
 )
 _FEW_CHARACTERS = 5
+# Of two times that are near, written first, at least so many digits agree.
+_TIMED = 3
 # So often no random token has one character in a row.
 _RUN = re.compile(r"([0-9A-Za-z])\1{7}")
 # Which letters follow each letter in 98 of 100 places of words: half of all pairs.
@@ -106,7 +108,9 @@ def fits(recorded: str, live: str) -> bool:
     A live value is asked less: now and then a fair one does not look random.
     """
     length = len(recorded)
-    if length != len(live) or len(set(live)) < _FEW_CHARACTERS or _RUN.search(live):
+    if length != len(live) or len(set(live)) < _FEW_CHARACTERS:
+        return False
+    if _RUN.search(live) is not None and _RUN.search(recorded) is None:
         return False
     # Random values agree by chance alone; a counter behind a prefix agrees in most places.
     if sum(map(str.__eq__, recorded, live)) * 2 > length:
@@ -174,12 +178,13 @@ def _slashes(text: str) -> list[int]:
 
 def follows_from(recorded: tuple[str, str], live: tuple[str, str]) -> bool:
     """Whether the second of two live tokens is made of the first, as by a counter, and that of the
-    recorded ones was not. Kinds that hold the time may do so where two come at once."""
+    recorded ones was not. What begins with the time may do so where two come at once."""
     if sum(map(str.__eq__, *live)) * 2 < len(live[1]):
         return False  # as most do
-    if _ULID.fullmatch(live[1]) or (is_uuid(live[1]) and live[1][14] in "167"):
+    if _agreement(*live) < 0.75 or _agreement(*recorded) >= 0.5:
         return False
-    return _agreement(*live) >= 0.75 and _agreement(*recorded) < 0.5
+    first, second = (text[len(kind_of(text)) :] for text in recorded)
+    return first[:_TIMED] != second[:_TIMED]
 
 
 def _agreement(token: str, other: str) -> float:
