@@ -15,7 +15,7 @@ from wiretape.exchange.v1.exchange_pb2 import ROLE_INBOUND, ROLE_OUTBOUND
 from wiretape.replayer.carried import plan as plan_carried
 from wiretape.replayer.caused import START_UP, InFlight
 from wiretape.replayer.compare import unused_rules
-from wiretape.replayer.conditions import evaluate
+from wiretape.replayer.conditions import check_named, evaluate
 from wiretape.replayer.config import Config, Target
 from wiretape.replayer.dependencies import chosen, touches
 from wiretape.replayer.drive import Drive, Plan
@@ -130,6 +130,7 @@ class _Run:
         self.positions = [place for place in driven if self._steps[place].fault is None]
         to_drive = frozenset(driven)
         self.verdict.results = [_result(step, to_drive) for step in self._steps]
+        check_named(config.fail_if, self.verdict.results)
         evidence = Evidence.of(traffic.inbound, outbound)
         self._correlation = Correlation(evidence, concurrent=config.concurrency > 1)
         self._in_flight = InFlight()
