@@ -23,6 +23,7 @@ from wiretape.replayer.errors import EnvironmentFailedError, UnfitRecordingError
 from wiretape.replayer.io.build import Build, free_port
 from wiretape.replayer.io.client import Client, accepts
 from wiretape.replayer.io.intercept import Interception, Setting, Upstream, intercepted
+from wiretape.replayer.io.limits import allow_open_files
 from wiretape.replayer.io.listener import Listeners
 from wiretape.replayer.io.readiness import still_there, until_ready
 from wiretape.replayer.io.real_upstream import RealUpstream
@@ -320,6 +321,7 @@ class _Run:
         connect = interception.connect if interception is not None else None
         if interception is not None:
             await self._start(port, target, interception)
+        allow_open_files()
         await until_ready(self._config, self._build, *self._where(port), connect)
         for expired in self._carried.expired(time_ns()):
             self._tell(expired.message)
