@@ -185,6 +185,17 @@ def test_what_was_lost_between_messages(
         (["--target", "http://127.0.0.1:1", "--service", "x"], "--service: 'x'"),
         (["--target", "http://127.0.0.1:1", "--timeout", "soon"], "--timeout: 'soon'"),
         (["--target", "http://127.0.0.1:1", "--max-failures", "0"], "--max-failures"),
+        (
+            [
+                *TARGET,
+                "--service",
+                ":8080",
+                "--fail-if",
+                "requests.failed > 0 at GET /no",
+                *build(),
+            ],
+            "--fail-if: no request of the recording is at 'GET /no'",
+        ),
         (["--target", "http://127.0.0.1:1", "--junit", "/no/x.xml"], "cannot write /no/x.xml"),
         (["--target", "http://127.0.0.1:1", "--service", ":99"], "recorded: 10.0.0.2:8080"),
         (["--target", "http://127.0.0.1:1"], "name one with --service: 10.0.0.2:8080"),

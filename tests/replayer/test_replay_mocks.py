@@ -1,5 +1,6 @@
 """Which recorded answer a call gets, and what is said of calls that get none."""
 
+import asyncio
 import json
 from collections.abc import Iterable
 
@@ -9,6 +10,7 @@ from tapes import BEGIN_NS, MS, Tape, request_of, response_of
 from wiretape.exchange.v1.exchange_pb2 import ConnectionEnd, Exchange, HttpRequest, HttpResponse
 from wiretape.replayer.carried import plan
 from wiretape.replayer.caused import InFlight, Interval, marks
+from wiretape.replayer.io.listener import Listeners
 from wiretape.replayer.mocks import (
     Answer,
     Answers,
@@ -19,6 +21,7 @@ from wiretape.replayer.mocks import (
     upstream_names,
 )
 from wiretape.replayer.placeholders import expander
+from wiretape.replayer.run import loop_factory
 from wiretape.replayer.values import Correlation
 
 UP, ADDRESS = "prices.internal:80", "10.0.0.3:80"
@@ -402,6 +405,30 @@ def test_an_upstream_that_let_the_service_wait_does_so_again(
     answer = ask(service.mocks(), get("/a"))
     assert content(answer) == (b"1" if hold_s is None else b"")
     assert (answer.close, answer.hold_ns) == (hold_s is not None, int((hold_s or 0) * 10**9))
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_build_need_not_wait_for_the_end(reset: bool) -> None:
+    """The answer that never comes ends when the build has gone."""
+    failed: list[dict[str, object]] = []
+
+    async def leave() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: failed.append(context))
+        mocks = mocks_of()
+        answer = Answer(b"", True, 0, 20 * MS, reset)
+        mocks.answer = lambda *_: answer  # type: ignore[method-assign]
+        listeners = Listeners(mocks)
+        _, writer = await asyncio.open_connection("127.0.0.1", await listeners.listen(UP))
+        writer.write(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+        await asyncio.sleep(0.01)
+        writer.close()
+        await asyncio.sleep(0.1)
+        listeners.close()
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(leave())
+    assert not failed
 
 
 def test_what_the_recording_did_not_see_is_no_fault() -> None:

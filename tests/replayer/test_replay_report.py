@@ -164,6 +164,7 @@ FAIL  3 of 4 exchanges differ · 2 upstream calls as recorded · 1 upstream call
    so GET /orders/1 differs: $.total: expected 20, actual 21 (another integer); it carries $.total \
 of exchange 1
 
+what is random by design needs a rule: `replay learn` on a known-good build makes it
 accepted as generated: 2 unique · 1 time (--json and --report say where and why)
 answered in another exchange than recorded: keys:80 GET /jwks
 left this machine: auth:443

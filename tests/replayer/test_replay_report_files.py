@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,42 @@ def test_what_cannot_be_reported_is_said_before_the_run(
 ) -> None:
     done = replay("run", shop, *HERE, *options, *build(), report=False)
     assert (done.code, done.complaint) == (2, complaint)
+
+
+@pytest.mark.parametrize("options", [["--json", "/dev/full"], ["--junit", "/dev/full"]])
+def test_a_report_that_cannot_be_written(
+    replay: Replay, shop: Path, tmp_path: Path, options: list[str]
+) -> None:
+    """The others are, and it is no pass."""
+    others = ("--report", tmp_path / "report")
+    done = replay("run", shop, *HERE, *options, *others, *build(), report=False)
+    assert done.code == 5
+    assert done.err.splitlines()[-1] == "replay: cannot write /dev/full: No space left on device"
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+@pytest.mark.parametrize("closed", ["", ">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_standard_descriptors_may_be_closed(shop: Path, tmp_path: Path, closed: str) -> None:
+    """What is opened then must not get their numbers."""
+    program = "import sys; from wiretape.start import replay; sys.exit(replay())"
+    words = ["run", str(shop), *HERE, "--json", str(tmp_path / "v.json"), *build()]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", program, *words],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert json.loads((tmp_path / "v.json").read_text())["exit_code"] == done.returncode, done
+    assert bool(done.stdout) is (not closed.startswith(">"))
+    assert bool(done.stderr) is ("2>" not in closed)
+
+
+def test_a_verdict_that_cannot_be_printed(shop: Path) -> None:
+    words = replay_command("run", shop, *HERE, *build())
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 5
+    assert done.stderr.endswith("replay: cannot write the verdict: No space left on device\n")
 
 
 def on_terminal(command: list[str], folder: Path, columns: int, **env: str) -> str:

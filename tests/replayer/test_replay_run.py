@@ -3,7 +3,10 @@
 import itertools
 import json
 import subprocess
+import threading
+import uuid
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -103,6 +106,39 @@ def test_a_build_may_name_its_own_address(
     assert done.report is not None
     accepted = {each["recorded"] for each in done.report["accepted"]}
     assert accepted == (set() if code else set(me.values()))
+
+
+class Prices(BaseHTTPRequestHandler):
+    """The real upstream: its answer has another id each time."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        content = json.dumps({"price": str(uuid.uuid4())}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_what_a_real_upstream_gives_was_not_given_when_recorded(
+    replay: Replay, tape: Tape, tmp_path: Path
+) -> None:
+    with HTTPServer(("127.0.0.1", 0), Prices) as upstream:
+        threading.Thread(target=upstream.serve_forever, daemon=True).start()
+        there = f"127.0.0.1:{upstream.server_port}"
+        asked = json.dumps({"currency": "eur", "trace": TRACE}).encode()
+        fields = {"Host": there, "Content-Type": "application/json"}
+        call = request_of("POST", "/prices/mug", asked, fields)
+        answer = response_of(200, {"price": ORDER})
+        tape.inbound(request_of("GET", "/price/mug"), answer, (call, answer))
+        path = tape.write(tmp_path / "price.mcap")
+        options = ("--allow", there, "--intercept", "none", "--env", f"UPSTREAM_URL=http://{there}")
+        done = replay("run", path, *TARGET, "--service", ":8080", *options, *build())
+        upstream.shutdown()
+    assert done.code == 0, done.out
 
 
 @pytest.mark.parametrize("fault", ["", "no-call"])

@@ -14,12 +14,12 @@ together, and what is provably the same at several endpoints (`alike.py`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 from wiretape.replayer.alike import across, endpoint_of, normal_place
 from wiretape.replayer.compare import Difference
+from wiretape.replayer.compare.difference import UNORDERED
 from wiretape.replayer.mocks import UpstreamFinding
 from wiretape.replayer.values import shape
 from wiretape.replayer.verdict import Result, State, Verdict
@@ -226,7 +226,7 @@ class _Grouping:
             title = " and ".join(sorted({a[1] for a in wide if a})[:2])
             title += f" at {len(endpoints)} endpoints"
         cause = self._add(_cause_of(group[0].kind, title, results, first), results)
-        if any("order" in re.findall(r"\w+", difference.reason) for difference in first):
+        if any(difference.remedy == UNORDERED for difference in first):
             cause.hint = _LEARN
         for symptom in group:
             for difference in symptom.differences:

@@ -298,11 +298,7 @@ def _report(config: Config, verdict: Verdict) -> int:
     from wiretape.replayer.report import agent_report, text_report
 
     code = verdict.exit_code
-    try:
-        write_reports(verdict, config.json, config.junit, config.report)
-    except OSError as error:
-        _complain(f"cannot write {error.filename}: {error.strerror}")
-        code = 2
+    failed = write_reports(verdict, config.json, config.junit, config.report)
     terminal = sys.stdout.isatty()
     # NO_COLOR counts where it is not empty (no-color.org).
     colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -312,10 +308,14 @@ def _report(config: Config, verdict: Verdict) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Nobody reads it (`| head`); the exit code still tells.
+        if not isinstance(error, BrokenPipeError):
+            failed.append(f"cannot write the verdict: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return code
+    for problem in failed:
+        _complain(problem)
+    return 5 if failed and code in (0, 1, 3, 4) else code
 
 
 def _complain(line: str) -> None:

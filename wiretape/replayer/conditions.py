@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -65,6 +65,13 @@ def parse_fail_if(text: str) -> FailIf:
     return FailIf(
         text, metric, match["operator"], value, unit == "%", (match["endpoint"] or "*").strip()
     )
+
+
+def check_named(conditions: Iterable[FailIf], results: Sequence[Result]) -> None:
+    """Raises UsageError where one is about no recorded exchange: it could never hold."""
+    for each in conditions:
+        if results and not any(map(each.covers, results)):
+            raise UsageError(f"--fail-if: no request of the recording is at '{each.endpoint}'")
 
 
 def evaluate(fail_if: FailIf, results: Iterable[Result]) -> Condition:

@@ -16,7 +16,7 @@ from wiretape.exchange.v1.exchange_pb2 import ROLE_INBOUND, ROLE_OUTBOUND
 from wiretape.replayer.carried import plan as plan_carried
 from wiretape.replayer.caused import START_UP, InFlight
 from wiretape.replayer.compare import unused_rules
-from wiretape.replayer.conditions import evaluate
+from wiretape.replayer.conditions import check_named, evaluate
 from wiretape.replayer.config import Config, Target
 from wiretape.replayer.dependencies import chosen, touches
 from wiretape.replayer.drive import Drive, Plan
@@ -24,6 +24,7 @@ from wiretape.replayer.errors import EnvironmentFailedError, UnfitRecordingError
 from wiretape.replayer.io.build import Build, free_port
 from wiretape.replayer.io.client import Client, accepts
 from wiretape.replayer.io.intercept import Interception, Setting, Upstream, intercepted
+from wiretape.replayer.io.limits import allow_open_files
 from wiretape.replayer.io.listener import Listeners
 from wiretape.replayer.io.readiness import still_there, until_ready
 from wiretape.replayer.io.real_upstream import RealUpstream
@@ -131,7 +132,13 @@ class _Run:
         self.positions = [place for place in driven if self._steps[place].fault is None]
         to_drive = frozenset(driven)
         self.verdict.results = [_result(step, to_drive) for step in self._steps]
-        evidence = Evidence.of(traffic.inbound, outbound)
+        check_named(config.fail_if, self.verdict.results)
+        # Who is asked himself gives other values than he gave then.
+        let_out = {
+            call.number for call in calls.all if not set(config.allow).isdisjoint(call.names)
+        }
+        heard = [e for n, e in enumerate(outbound) if n not in let_out] if let_out else outbound
+        evidence = Evidence.of(traffic.inbound, heard)
         self._correlation = Correlation(evidence, concurrent=config.concurrency > 1)
         self._in_flight = InFlight()
         self._mocks = Mocks(
@@ -315,6 +322,7 @@ class _Run:
         connect = interception.connect if interception is not None else None
         if interception is not None:
             await self._start(port, target, interception)
+        allow_open_files()
         await until_ready(self._config, self._build, *self._where(port), connect)
         for expired in self._carried.expired(time_ns()):
             self._tell(expired.message)

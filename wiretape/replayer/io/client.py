@@ -323,9 +323,10 @@ class Client:
     async def _open(self, connection_id: str) -> _Connection:
         loop = asyncio.get_running_loop()
         try:
+            host, port = self._target.host, self._target.port
+            # Where many are wanted at once, each waits for its turn, which is nobody's fault.
+            sock = await self._connect(host, port) if self._connect is not None else None
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                host, port = self._target.host, self._target.port
-                sock = await self._connect(host, port) if self._connect is not None else None
                 if sock is not None:
                     named = host if self._tls is not None else None
                     _, connection = await loop.create_connection(

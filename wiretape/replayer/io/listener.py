@@ -135,6 +135,8 @@ class UpstreamProtocol(asyncio.Protocol):
 
     def _end(self, reset: bool) -> None:
         assert self._transport is not None
+        if self._transport.is_closing():
+            return  # the build did not wait for it
         if not reset:
             self._transport.close()
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from wiretape.replayer.report import html_pieces, json_lines, junit_report
@@ -15,15 +15,24 @@ PAGE = "index.html"
 
 def write_reports(
     verdict: Verdict, json: Path | None, junit: Path | None, folder: Path | None
-) -> None:
-    """Those that are asked for. Raises OSError."""
+) -> list[str]:
+    """Those that are asked for; why some of them could not be written, a line each."""
+    wanted: list[tuple[Path, Callable[[], Iterable[str]]]] = []
     if json is not None:
-        write_private(json, json_lines(verdict))
+        wanted.append((json, lambda: json_lines(verdict)))
     if junit is not None:
-        write_private(junit, [junit_report(verdict)])
+        wanted.append((junit, lambda: [junit_report(verdict)]))
     if folder is not None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(folder / PAGE, html_pieces(verdict))
+        wanted.append((folder / PAGE, lambda: html_pieces(verdict)))
+    failed: list[str] = []
+    for file, pieces in wanted:
+        try:
+            if file.parent == folder:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(file, pieces())
+        except OSError as error:
+            failed.append(f"cannot write {error.filename or file}: {error.strerror}")
+    return failed
 
 
 def write_private(file: Path, pieces: Iterable[str]) -> None:

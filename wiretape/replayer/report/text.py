@@ -26,6 +26,7 @@ _CONSEQUENCES = 3
 _ENDPOINTS = 4
 _LISTED = 5
 _SHORT = 60
+_LEARN = "what is random by design needs a rule: `replay learn` on a known-good build makes it"
 
 
 def text_report(verdict: Verdict, colour: bool = False, width: int | None = None) -> str:
@@ -51,7 +52,10 @@ def _lines(verdict: Verdict) -> Iterator[Line]:
     yield from _section("The recording is not fit to judge", unfit_lines(verdict), _CAUSES)
     output = verdict.failure.output if verdict.failure is not None else ()
     yield from _section("The build's last output", output, len(output))
-    yield from _remarks(verdict, gap=bool(causes or output or verdict.unfit_reason))
+    remarks = list(_remark_texts(verdict))
+    if any(cause.kind == "content" and not cause.hint for cause in causes):
+        remarks.insert(0, _LEARN)
+    yield from _remarks(remarks, gap=bool(causes or output or verdict.unfit_reason))
 
 
 def _cause(number: int, cause: Cause, verdict: Verdict) -> Iterator[Line]:
@@ -127,9 +131,8 @@ def _section(title: str, lines: list[str] | tuple[str, ...], most: int) -> Itera
         yield line(f"   … and {len(lines) - most} more")
 
 
-def _remarks(verdict: Verdict, gap: bool) -> Iterator[Line]:
+def _remarks(remarks: list[str], gap: bool) -> Iterator[Line]:
     """What judges nothing, in a line each."""
-    remarks = list(_remark_texts(verdict))
     if remarks and gap:
         yield line()
     for text in remarks:

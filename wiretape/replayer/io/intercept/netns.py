@@ -21,6 +21,7 @@ from wiretape.replayer.io.supervisor.namespaces import WORLD_IPV4
 from wiretape.replayer.io.supervisor.process import Job
 
 _DNS = 53
+_CONNECT_TIMEOUT_S = 10.0
 
 
 class NamespaceInterception(Interception):
@@ -111,7 +112,8 @@ class NamespaceInterception(Interception):
             except SupervisorError as error:
                 raise OSError(str(error)) from None
             try:
-                await loop.sock_connect(sock, address)
+                async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                    await loop.sock_connect(sock, address)
             except OSError as error:
                 sock.close()
                 problem = error

@@ -10,7 +10,7 @@ _CONNECT_TIMEOUT_S = 10.0
 
 
 async def relay(sock: socket.socket, host: str, port: int, begun: bytes = b"") -> None:
-    """Join an accepted connection to a real host until both sides have ended.
+    """Join an accepted connection to a real host until both sides have ended, or one is reset.
 
     `begun` was received already. Where the host cannot be reached, the connection is reset.
     """
@@ -24,21 +24,34 @@ async def relay(sock: socket.socket, host: str, port: int, begun: bytes = b"") -
     if begun:
         far[1].write(begun)
     try:
-        await asyncio.gather(_copy(near[0], far[1]), _copy(far[0], near[1]))
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_copy(near[0], far[1]))
+            both.create_task(_copy(far[0], near[1]))
+    except* OSError:
+        for _, writer in (near, far):
+            if (end := writer.get_extra_info("socket")) is not None and not writer.is_closing():
+                _linger(end)
     finally:
         for _, writer in (near, far):
             writer.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
+    """To the end of the stream. Raises OSError where a side is reset."""
+    # What is written to a closed transport raises errors of the loop's own.
+    while (data := await reader.read(1 << 16)) and not writer.is_closing():
+        writer.write(data)
+        await writer.drain()
+    if not writer.is_closing():
         writer.write_eof()
 
 
 def _reset(sock: socket.socket) -> None:
+    _linger(sock)
+    sock.close()
+
+
+def _linger(sock: socket.socket) -> None:
+    """With no time to linger, closing is a reset."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    sock.close()

@@ -130,8 +130,10 @@ class Supervisor:
             self._process.wait()
 
     async def _made(self, request: Mapping[str, Any]) -> socket.socket:
-        _, (descriptor,) = await self._ask(json.dumps(request).encode())
-        made = socket.socket(fileno=descriptor)
+        _, descriptors = await self._ask(json.dumps(request).encode())
+        if not descriptors:
+            raise SupervisorError("too many open files here (ulimit -n)")
+        made = socket.socket(fileno=descriptors[0])
         made.setblocking(False)
         return made
 
