@@ -159,6 +159,18 @@ def test_when_it_was_signed(form: str, value: str, around: str) -> None:
     assert not judge().same_text(recorded, recorded.replace(":", ".").replace("..", ".") + "x")
 
 
+@pytest.mark.parametrize("form", ["django", "itsdangerous"])
+@pytest.mark.parametrize("around", ["{}", "<a href='/t?s={}'>"])
+def test_what_is_compressed_may_be_too_short_for_it(form: str, around: str) -> None:
+    def token(value: str, at_s: int) -> str:
+        return around.format(stamped(value, at_s, OTHER if at_s == LIVE_S else SIGNED, form))
+
+    plain, inflated = b64(json.dumps({"user": 7}).encode()), packed({"user": 7})
+    assert judge().same_text(token(plain, RECORDED_S), token(inflated, LIVE_S))
+    assert judge().same_text(token(inflated, RECORDED_S), token(plain, LIVE_S))
+    assert not judge().same_text(token(plain, RECORDED_S), token(packed({"user": 8}), LIVE_S))
+
+
 def test_what_is_compressed_is_judged() -> None:
     recorded, live, other = (
         packed({"user": 7, "at": at, "of": "x" * 99}) for at in (RECORDED_S, LIVE_S, LIVE_S + 900)

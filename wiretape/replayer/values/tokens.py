@@ -20,7 +20,7 @@ _UUIDS = f"{_UUID}|{_UUID.replace('a-f', 'A-F').replace('[89ab]', '[89AB]')}"
 # JSON in base64: what {" [{ and [" become, then perhaps further parts behind dots.
 _JSON64 = r"(?:eyJ|eyA|ewo|W3s|WyJ)[A-Za-z0-9+/_-]{5,}={0,2}(?:\.[A-Za-z0-9_-]*){0,2}"
 # JSON that is compressed; when a value was signed, and the signature behind it.
-_ZIP64 = r"(?<![\w.])\.eJ[A-Za-z0-9_-]{12,}={0,2}"
+_ZIP64 = r"(?<![\w.])\.eJ[A-Za-z0-9_-]{12,}={0,2}(?:\.[A-Za-z0-9_-]*){0,2}"
 _STAMP = r"(?<=[\w=-])(?::[0-9A-Za-z]{6}:|\.[\w-]{6}\.)[A-Za-z0-9_-]{27,86}(?![\w-])"
 
 _TOKEN = (
