@@ -212,6 +212,30 @@ def test_an_instant_of_one_exchange_is_none_of_another(
 
 
 @pytest.mark.parametrize(
+    ("recorded", "live", "same"),
+    [
+        # An hour, eight hours, thirty days after the first exchange, 40 s before its own.
+        ("2023-11-14T23:12:40Z", "2027-01-15T08:59:55Z", True),
+        ("2023-11-15T06:12:40.250Z", "2027-01-15T15:59:55.250Z", True),
+        ("2023-12-14T22:12", "2027-02-14T07:59", True),
+        ("2023-11-14T23:12:40Z", "2027-01-15T09:59:55Z", False),
+        ("2023-11-14T23:12:40Z", "2027-01-15T08:29:55Z", False),
+        # Nobody chooses such a span, and no exchange began then.
+        ("2023-11-14T23:11:17Z", "2027-01-15T08:58:32Z", False),
+        ("2023-11-14T23:13:00Z", "2027-01-15T09:00:15Z", False),
+    ],
+)
+def test_one_of_the_future_that_an_earlier_exchange_set(
+    recorded: str, live: str, same: bool
+) -> None:
+    known = Correlation()
+    known.begin((RECORDED_S - 40) * S, (LIVE_S - 5) * S, 300 * MS)
+    known.begin(RECORDED_S * S, LIVE_S * S, 20 * MS)
+    judgement = judge(known)
+    assert judgement.same_text(recorded, live, "json", "$.due") is same, judgement.reason()
+
+
+@pytest.mark.parametrize(
     ("recorded", "other", "live"),
     [
         (RECORDED_S * 1000 + 7, RECORDED_S * 1000 - 90, LIVE_S * 1000 - 3),

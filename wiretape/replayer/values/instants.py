@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from bisect import bisect_right
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -41,6 +41,23 @@ _EPOCH_PARTS = re.compile(r"(\d{10}|\d{13}|\d{16}|\d{19})(?:\.(\d{1,9}))?")
 
 _PAIRS_KEPT = 1 << 18
 _MOST_FURTHER = 7
+_MINUTES = (
+    1,
+    2,
+    3,
+    5,
+    10,
+    15,
+    20,
+    30,
+    45,
+    60,
+    90,
+    *(60 * hours for hours in (*range(2, 13), 18, 36)),
+)
+_DAYS = (*range(1, 32), 45, 60, 61, 62, 89, 90, 91, 92, 100, 120, 180, 182, 183, 364, 365, 366, 730)
+# From when something is made to when it is due.
+_CHOSEN = (*(_MINUTE_NS * n for n in _MINUTES), *(_DAY_NS * n for n in _DAYS))
 _STEPS = ((86_400 * SECOND_NS, "d"), (3_600 * SECOND_NS, "h"))
 
 
@@ -161,7 +178,7 @@ class Timeline:
         shifted_ns = at_ns - span.recorded_at_ns + span.live_at_ns
         found = [(shifted_ns, shifted_ns)]
         if at_ns >= span.recorded_at_ns:
-            return found
+            return [*found, *self._set_before(instant, span)]
         first = bisect_right(self._recorded_ns, at_ns)
         if first > 0:
             before_ns = self._live_ns[first - 1] + at_ns - self._recorded_ns[first - 1]
@@ -172,6 +189,27 @@ class Timeline:
             high_ns = self._live_ns[last] + at_ns + unit_ns - self._recorded_ns[last]
             found.append((low_ns, max(low_ns, high_ns)))
         return found
+
+    def _set_before(self, instant: Instant, span: Span) -> Iterator[tuple[int, int]]:
+        """Where one of the future may lie that an earlier exchange set: as far from that, if it is
+        a span of time as people choose them."""
+        if instant.unit_ns >= _DAY_NS:
+            return
+        for after_ns in _CHOSEN:
+            set_ns = instant.at_ns - after_ns
+            if set_ns >= span.recorded_at_ns:
+                continue
+            first = bisect_left(self._recorded_ns, set_ns)
+            if first and set_ns <= self._recorded_ns[first - 1] + self._lasted_ns[first - 1]:
+                first -= 1
+            until_ns = min(set_ns + instant.unit_ns, span.recorded_at_ns)
+            last = bisect_right(self._recorded_ns, until_ns)
+            if first < last:
+                ends = [
+                    self._live_ns[place] + instant.at_ns - self._recorded_ns[place]
+                    for place in (first, last - 1)
+                ]
+                yield min(ends), max(ends)
 
 
 @lru_cache(4096)
