@@ -359,6 +359,9 @@ class Judgement:
         """Digits, named by the word before them, or by the name of the place if they are alone."""
         if not live.isdigit() or len(live) > _MOST_DIGITS:
             return self._refuse("another number")
+        times = self._span.recorded_at_ns // SECOND_NS, self._span.live_at_ns // SECOND_NS
+        if len(recorded) in (4, 6) and written.is_period(recorded, live, *times):
+            return self._accept(recorded, live, "time", "the year or month of its exchange")
         if "0" in (recorded[0], live[0]) and len(recorded) != len(live):
             return self._refuse("written with another number of digits")
         number, other = int(recorded), int(live)

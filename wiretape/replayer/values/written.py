@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from datetime import date
 from functools import lru_cache
+from time import gmtime, localtime, strftime
 from typing import NamedTuple
 
 _MONTHS = (
@@ -52,6 +53,7 @@ _PARTS = re.compile(
 _CLOCK_PARTS = re.compile(
     rf"(\d\d?)(?::(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?({_SPACE}?)([AaPp]\.?[Mm]\.?)?"
 )
+_PERIODS = ("%Y", "%Y%m", "%y%m")
 _ORDINAL = re.compile(r"^(?:st|nd|rd|th)")
 _DAY_S = 86_400
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -68,6 +70,16 @@ class Written(NamedTuple):
     unit_s: int
     layout: str
     forms: tuple[str, ...]
+
+
+def is_period(recorded: str, live: str, recorded_s: int, live_s: int) -> bool:
+    """Whether each of two texts is the year, or the year and month, of its own time, in UTC or
+    here: 2026, 202611, 2611."""
+    for form in _PERIODS:
+        for moment in (gmtime, localtime):
+            if recorded == strftime(form, moment(recorded_s)):
+                return live == strftime(form, moment(live_s))
+    return False
 
 
 @lru_cache(4096)
