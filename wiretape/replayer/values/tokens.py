@@ -25,8 +25,8 @@ _STAMP = r"(?<=[\w=-])(?::[0-9A-Za-z]{6}:|\.[\w-]{6}\.)[A-Za-z0-9_-]{27,86}(?![\
 
 _TOKEN = (
     rf"{HTTP_DATE}|(?<![\w.]){ISO}(?![\w-])|(?<![\w.-]){BASIC}(?![\w-])"
-    rf"|(?<![\w.-]){EPOCH}(?![\w-]|\.\d)|(?<![\w-]){_JSON64}|{_ZIP64}|{_STAMP}"
-    rf"|nonce-(?=[\w-]{{11}})|{_WORD}"
+    rf"|(?<![\w.-]){EPOCH}(?![\w-]|\.\d)|(?<![\w-]){_JSON64}"
+    rf"|(?=[:.n])(?:{_STAMP}|{_ZIP64}|nonce-(?=[\w-]{{11}}))|{_WORD}"
 )
 _TOKENS = re.compile(_TOKEN)
 PARTS = re.compile(f"({_TOKEN}|[0-9]+)")
@@ -46,7 +46,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]{16,}(?:--[A-Za-z0-9+/]{16,})*={0,2}")
 _PLAIN = str.maketrans("+/", "-_")
 # What may be base64 within longer text; JSON in base64 is taken with all its parts.
 BASE64_WITHIN = re.compile(
-    rf"((?<![\w-]){_JSON64}|{_ZIP64}|{_STAMP}|(?:(?<![\w+/=-])(?!nonce-)|(?<=nonce-)|(?<=--))"
+    rf"((?<![\w-]){_JSON64}|(?=[:.])(?:{_STAMP}|{_ZIP64})|(?:(?<![\w+/=-])(?!nonce-)|(?<=nonce-)|(?<=--))"
     r"[A-Za-z0-9+/_-]{16,}={0,2}(?![\w+/=]|-(?!-)))"
 )
 # A path begins with a slash or something short, or has a word or a number before a slash.

@@ -33,15 +33,17 @@ _COMPACT = r"\d{8}(?:[-_T]?\d{6}Z?)?"
 _DATED = r"\d{4}-\d\d-\d\d"
 _TIMED = r"[T_-](?:\d{6}|\d\d[-_.]\d\d[-_.]\d\d)Z?"
 
+# What cannot begin so is told by its first character.
 WRITTEN = re.compile(
-    rf"((?<![\w.])(?:{_DAY},? )?(?:{_MONTH} \d\d?(?:st|nd|rd|th)?,? \d{{4}}"
+    rf"((?=[A-Z])(?<![\w.])(?:(?:{_DAY},? )?(?:{_MONTH} \d\d?(?:st|nd|rd|th)?,? \d{{4}}"
     rf"|\d\d?(?:st|nd|rd|th|\.)?[ -]{_MONTH},?[ -]\d{{4}}){_AT}(?![\w-])"
-    rf"|(?<![\w.]){_DAY} {_MONTH} [ \d]?\d {_CLOCK} (?:[A-Z]{{3,4}} )?\d{{4}}(?!\w)"
+    rf"|{_DAY} {_MONTH} [ \d]?\d {_CLOCK} (?:[A-Z]{{3,4}} )?\d{{4}}(?!\w))"
+    rf"|(?=\d)(?<!\d)(?:(?<![\w.])\d\d?(?:st|nd|rd|th|\.)?[ -]{_MONTH},?[ -]\d{{4}}{_AT}(?![\w-])"
     rf"|(?<![\w./-])(?:\d\d?/\d\d?/\d{{4}}|\d\d?\.\d\d?\.\d{{4}}|\d\d?-\d\d?-\d{{4}}"
     rf"|\d{{4}}/\d\d?/\d\d?|\d{{4}}\.\d\d?\.\d\d?){_AT}(?![\w/]|[.-]\d)"
     rf"|(?<=[A-Za-z0-9][-_]){_DATED}(?:{_TIMED}|T\d\d:\d\d:\d\dZ?)?(?![A-Za-z0-9:])"
     rf"|(?<![A-Za-z0-9.-]){_DATED}(?:{_TIMED}(?![A-Za-z0-9])|(?=[-_][A-Za-z0-9]))"
-    rf"|(?<![A-Za-z0-9.]){_COMPACT}(?![A-Za-z0-9]|\.\d))"
+    rf"|(?<![A-Za-z0-9.]){_COMPACT}(?![A-Za-z0-9]|\.\d)))"
 )
 
 
