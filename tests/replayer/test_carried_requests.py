@@ -436,3 +436,21 @@ def test_content_of_other_kinds_is_left_alone() -> None:
     login = (post("/login", {}), response_of(200, {"token": OLD_TOKEN}))
     made = sent(login, live=response_of(200, {"token": NEW_TOKEN}), then=then)
     assert made.content == content_of(then.content.data)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "live"),
+    [
+        ("by 15 Sep 2026, 21:26", "by 24 November 2026, 9:05"),
+        ("#17 of Monday, May 4, 2026, 9:30 PM", "#9 of Tuesday, November 24, 2026, 10:15 AM"),
+    ],
+)
+def test_what_stands_beside_a_token_may_change(recorded: str, live: str) -> None:
+    def mail(token: str, more: str) -> HttpResponse:
+        return response_of(200, {"text": f"Go to http://a.example:80/t/{token} {more} or {more}."})
+
+    old, new = "Zq8Xw3Vb7Nm2Kl5Jh9Gf", "b5Gt1Lp0Xc9Mn4Qw8Rz7"
+    for end, other in (("", ""), (f":1xVaXx:{'Ab3_' * 10}", f":1xVb00:{'c4D-' * 10}")):
+        then = get(f"/t/{old}{end}")
+        made = sent((get("/"), mail(old + end, recorded)), live=mail(new + other, live), then=then)
+        assert made.target == f"/t/{new}{other}".encode()

@@ -211,6 +211,54 @@ def test_an_instant_of_one_exchange_is_none_of_another(
     assert later.same_text("2023-11-14T22:13:21.006000Z", live) is same, later.reason()
 
 
+@pytest.mark.parametrize(
+    ("recorded", "live", "same"),
+    [
+        # An hour, eight hours, thirty days after the first exchange, 40 s before its own.
+        ("2023-11-14T23:12:40Z", "2027-01-15T08:59:55Z", True),
+        ("2023-11-15T06:12:40.250Z", "2027-01-15T15:59:55.250Z", True),
+        ("2023-12-14T22:12", "2027-02-14T07:59", True),
+        ("2023-11-14T23:12:40Z", "2027-01-15T09:59:55Z", False),
+        ("2023-11-14T23:12:40Z", "2027-01-15T08:29:55Z", False),
+        # Nobody chooses such a span, and no exchange began then.
+        ("2023-11-14T23:11:17Z", "2027-01-15T08:58:32Z", False),
+        ("2023-11-14T23:13:00Z", "2027-01-15T09:00:15Z", False),
+    ],
+)
+def test_one_of_the_future_that_an_earlier_exchange_set(
+    recorded: str, live: str, same: bool
+) -> None:
+    known = Correlation()
+    known.begin((RECORDED_S - 40) * S, (LIVE_S - 5) * S, 300 * MS)
+    known.begin(RECORDED_S * S, LIVE_S * S, 20 * MS)
+    judgement = judge(known)
+    assert judgement.same_text(recorded, live, "json", "$.due") is same, judgement.reason()
+
+
+@pytest.mark.parametrize(
+    ("recorded", "other", "live"),
+    [
+        (RECORDED_S * 1000 + 7, RECORDED_S * 1000 - 90, LIVE_S * 1000 - 3),
+        (
+            "2023-11-14T22:13:20.007000Z",
+            "2023-11-14T22:13:19.900000Z",
+            "2027-01-15T07:59:59.997000Z",
+        ),
+    ],
+)
+def test_what_was_given_comes_back_less_exact(recorded: Any, other: Any, live: Any) -> None:
+    """By chance something else was made in the same millisecond, in the exchange before."""
+    known = Correlation()
+    known.instants[RECORDED_S * S + 7 * MS] = LIVE_S * S - 3 * MS + 137
+    first = judge(known, Span((RECORDED_S - 1) * S, S, LIVE_S * S - 9 * MS, 8 * MS))
+    same = first.same_text if isinstance(recorded, str) else first.same_number
+    assert same(other, live, "json", "$.at")
+    first.commit()
+    later = judge(known, Span(RECORDED_S * S, 20 * MS, LIVE_S * S, 20 * MS))
+    same = later.same_text if isinstance(recorded, str) else later.same_number
+    assert same(recorded, live, "json", "$.of"), later.reason()
+
+
 # ----- duration
 
 
@@ -340,7 +388,8 @@ def test_a_tag_without_its_content_is_one_that_came_before() -> None:
     known = Correlation()
     first = judge(known)
     first.messages([response_of(200, ONE)], [response_of(200, TWO)])
-    recorded, live = f'"{md5(ONE)}"', f'"{md5(TWO)}"'
+    # With the length of what it was made of, which may be another one.
+    recorded, live = f'"{len(ONE):x}-{md5(ONE)}"', f'"{len(TWO):x}-{md5(TWO)}"'
     assert first.same_text(recorded, live, "field", "etag")
     first.commit()
     later = judge(known)

@@ -133,7 +133,9 @@ class Attempt:
         result.differences = self._compare(live, answer, result)
         lacking = self._carried.answered(self.position, live, self._exchange.http.response.status)
         # Mostly a comparison has said so already.
-        result.differences = result.differences or [_not_given(one) for one in lacking]
+        result.differences = result.differences or [
+            _not_given(one) for one in lacking if not self._is_within_accepted(one)
+        ]
         result.lacking = [Lacked(*one) for one in self._carried.explain(self.position)]
         result.state = State.DIFFERS if result.differences else State.SAME
         if result.differences and live is not None:
@@ -200,6 +202,11 @@ class Attempt:
     def _accept(self, judgement: Judgement) -> None:
         judgement.commit()
         self.accepted += acceptances(judgement)
+
+    def _is_within_accepted(self, lacking: Lacking) -> bool:
+        """Whether it was a part, by chance, of a value for which another one was accepted."""
+        value = lacking.value
+        return any(value in one.recorded and value != one.recorded for one in self.accepted)
 
 
 def _not_given(lacking: Lacking) -> Difference:

@@ -11,6 +11,7 @@ import html
 import json
 import re
 from functools import cached_property, lru_cache
+from itertools import zip_longest
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -30,6 +31,11 @@ _TAG = re.compile(r"<(input|meta)\b([^>]*)>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
 _ENTITY_TAG = re.compile(r'(?:W/)?"([^"]+)"')
 _BEFORE = 24
+# Numbers, and what dates are written with.
+_CHANGING = re.compile(
+    r"(\d+|\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\b"
+    r"|\b[AP]M\b)"
+)
 _JSON = json.JSONDecoder(parse_float=str)
 
 
@@ -286,7 +292,18 @@ class Place(NamedTuple):
 
 @lru_cache(1 << 10)
 def _pattern(fixed: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile(r"(\S+?)".join(map(re.escape, fixed)), re.DOTALL)
+    return re.compile(r"(\S+?)".join(map(_like, fixed)), re.DOTALL)
+
+
+def _like(fixed: str) -> str:
+    """A pattern of this text and of what it is on another day."""
+    pieces = _CHANGING.split(fixed)
+    kinds = (r"\d+" if piece.isdigit() else r"[A-Za-z]+" for piece in pieces[1::2])
+    return "".join(
+        each
+        for pair in zip_longest(map(re.escape, pieces[::2]), kinds, fillvalue="")
+        for each in pair
+    )
 
 
 def between(text: str, start: int, end: int) -> Between:

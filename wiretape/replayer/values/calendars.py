@@ -168,6 +168,15 @@ def number_of(kind: str, day: int) -> int:
     return {"month": month, "quarter": month // 3}.get(kind, moment.year)
 
 
+def are_own_months(recorded: str, live: str, span: Span) -> bool:
+    """Whether both are the year and month of their exchanges in four digits, as in 2611-00017."""
+    own, other = (
+        {date.fromordinal(day + _EPOCH_DAY).strftime("%y%m") for day in days_of(at_ns)}
+        for at_ns in (span.recorded_at_ns, span.live_at_ns)
+    )
+    return recorded in own and live in other
+
+
 def same_period(recorded: Period, live: Period, span: Span, timeline: Timeline) -> bool:
     """Whether a period moved as that of its exchange did; another one than that, as any of its days
     would have."""

@@ -75,8 +75,11 @@ def _stamped(text: str) -> Composite | None:
         signed_at = int.from_bytes(_decoded(base64) or b"", "big")
     if signed_at not in _PLAUSIBLE_S:
         return None
-    parts = (("", value), ("signed_at", signed_at))
-    return Composite("signed value", parts, (signature or other,))
+    stamp = ("signed_at", signed_at)
+    if base64 and (inflated := _compressed(value)) is not None:
+        # What is short is not compressed, and may be no longer in the next run.
+        return Composite("signed JSON", (*inflated.parts, stamp), (other,))
+    return Composite("signed value", (("", value), stamp), (signature or other,))
 
 
 def stamp_of(text: str) -> str:

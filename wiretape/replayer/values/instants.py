@@ -146,7 +146,8 @@ class Timeline:
         a second, however near it is; `ordered` where exchanges do not overlap."""
         unit_ns = max(recorded.unit_ns, live.unit_ns)
         known = self.live_of(recorded.at_ns)
-        if unit_ns >= SECOND_NS or live.at_ns in known:
+        # What an upstream was given live is known to the nanosecond, and came back less exact.
+        if unit_ns >= SECOND_NS or any(abs(live.at_ns - at_ns) < unit_ns for at_ns in known):
             return ""
         other_ns = self._stood_for.get(live.at_ns, recorded.at_ns)
         is_other = abs(recorded.at_ns - other_ns) > 2 * unit_ns

@@ -21,13 +21,13 @@ _UUIDS = f"{_UUID}|{_UUID.replace('a-f', 'A-F').replace('[89ab]', '[89AB]')}"
 # JSON in base64: what {" [{ and [" become, then perhaps further parts behind dots.
 _JSON64 = r"(?:eyJ|eyA|ewo|W3s|WyJ)[A-Za-z0-9+/_-]{5,}={0,2}(?:\.[A-Za-z0-9_-]*){0,2}"
 # JSON that is compressed; when a value was signed, and the signature behind it.
-_ZIP64 = r"(?<![\w.])\.eJ[A-Za-z0-9_-]{12,}={0,2}"
+_ZIP64 = r"(?<![\w.])\.eJ[A-Za-z0-9_-]{12,}={0,2}(?:\.[A-Za-z0-9_-]*){0,2}"
 _STAMP = r"(?<=[\w=-])(?::[0-9A-Za-z]{6}:|\.[\w-]{6}\.)[A-Za-z0-9_-]{27,86}(?![\w-])"
 
 _TOKEN = (
     rf"{HTTP_DATE}|(?<![\w.]){ISO}(?![\w-])|(?<![\w.-]){BASIC}(?![\w-])"
-    rf"|(?<![\w.-]){EPOCH}(?![\w-]|\.\d)|(?<![\w-]){_JSON64}|{_ZIP64}|{_STAMP}"
-    rf"|nonce-(?=[\w-]{{11}})|{_WORD}"
+    rf"|(?<![\w.-]){EPOCH}(?![\w-]|\.\d)|(?<![\w-]){_JSON64}"
+    rf"|(?=[:.n])(?:{_STAMP}|{_ZIP64}|nonce-(?=[\w-]{{11}}))|{_WORD}"
 )
 _TOKENS = re.compile(_TOKEN)
 PARTS = re.compile(f"({_TOKEN}|[0-9]+)")
@@ -49,7 +49,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]{16,}(?:--[A-Za-z0-9+/]{16,})*={0,2}")
 _PLAIN = str.maketrans("+/", "-_")
 # What may be base64 within longer text; JSON in base64 is taken with all its parts.
 BASE64_WITHIN = re.compile(
-    rf"((?<![\w-]){_JSON64}|{_ZIP64}|{_STAMP}|(?:(?<![\w+/=-])(?!nonce-)|(?<=nonce-)|(?<=--))"
+    rf"((?<![\w-]){_JSON64}|(?=[:.])(?:{_STAMP}|{_ZIP64})|(?:(?<![\w+/=-])(?!nonce-)|(?<=nonce-)|(?<=--))"
     r"[A-Za-z0-9+/_-]{16,}={0,2}(?![\w+/=]|-(?!-)))"
 )
 # A path begins with a slash or something short, or has a word or a number before a slash.
