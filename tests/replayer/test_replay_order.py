@@ -213,9 +213,10 @@ HELLO = {"hello": "world", "n": 1}
         ("latency.p95 > 60s", 0),
         ("latency.p50 >= 0us", 1),
         ("latency.max < 60s at GET /hello", 1),
-        ("latency.max < 60s at GET /other", 0),
+        ("latency.max < 60s at GET /other", 2),  # no such request was recorded
         ("requests.failed > 0", 0),
-        ("requests.failed > 0% at /*", 0),
+        ("requests.failed > 0% at /*", 2),
+        ("requests.failed > 0% at GET /hello", 0),
         ("requests.count < 4", 1),
         ("requests.count < 3", 0),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from wiretape.exchange.v1.exchange_pb2 import Exchange
 from wiretape.replayer.caused import Interval, marks
@@ -91,9 +92,12 @@ class Order:
         self._coming = iter(positions)
         self._follows = follows
         self._concurrency = concurrency
+        self._unfinished: dict[int, list[int]] = {}
+        """All that were handed out or wait, in order, each with those that were found to follow."""
+        self._cleared: dict[int, int] = {}
+        """Up to which of the earlier ones each does not, or no longer, have to wait."""
         self._waiting: list[int] = []
-        self._unfinished: list[int] = []
-        """All that were handed out or wait, in order."""
+        """A heap of those of which it is to be seen whether they wait for any."""
         self._running = 0
 
     def next(self) -> int | None:
@@ -101,12 +105,25 @@ class Order:
         if self._running >= self._concurrency:
             return None
         self._look_ahead()
-        for position in self._waiting:
-            earlier = (other for other in self._unfinished if other < position)
-            if not any(self._follows(position, other) for other in earlier):
-                self._waiting.remove(position)
+        while self._waiting:
+            position = heappop(self._waiting)
+            earlier = self._followed(position)
+            if earlier is None:
+                self._cleared.pop(position, None)
                 self._running += 1
                 return position
+            self._cleared[position] = earlier
+            self._unfinished[earlier].append(position)
+        return None
+
+    def _followed(self, position: int) -> int | None:
+        """The first that it must wait for still. No two are compared twice."""
+        cleared = self._cleared.get(position, -1)
+        for other in self._unfinished:
+            if other >= position:
+                return None
+            if other > cleared and self._follows(position, other):
+                return other
         return None
 
     def _look_ahead(self) -> None:
@@ -114,8 +131,8 @@ class Order:
             position = next(self._coming, None)
             if position is None:
                 return
-            self._waiting.append(position)
-            self._unfinished.append(position)
+            heappush(self._waiting, position)
+            self._unfinished[position] = []
 
     def answered(self) -> None:
         """One that was handed out has its answer; another may begin in its stead."""
@@ -123,7 +140,8 @@ class Order:
 
     def finished(self, position: int) -> None:
         """It was judged: what it made can be used."""
-        self._unfinished.remove(position)
+        for later in self._unfinished.pop(position):
+            heappush(self._waiting, later)
 
     @property
     def is_done(self) -> bool:
