@@ -549,6 +549,8 @@ def test_a_composite_is_not_renamed_but_carried() -> None:
     [
         ("http://10.0.0.2:8080/orders", "http://127.0.0.1:4711/orders", True),
         (f"http://10.0.0.2:8080/orders/{U1}", f"http://127.0.0.1:4711/orders/{L1}", True),
+        # As the request named it: it bears the recorded Host.
+        (f"http://10.0.0.2:8080/orders/{U1}", f"http://10.0.0.2:8080/orders/{L1}", True),
         ("http://10.0.0.2:8080/orders", "http://127.0.0.1:4711/baskets", False),
         ("http://10.0.0.2:80801/orders", "http://127.0.0.1:47111/orders", False),
         ("http://110.0.0.2:8080/orders", "http://1127.0.0.1:4711/orders", False),

@@ -180,7 +180,7 @@ class Judgement(Timed):
             as_time or not recorded.isdigit()
         ):
             return as_time
-        if (here := self._known.at_own(recorded)) != recorded:
+        if (here := self._known.at_own(recorded, live)) != recorded:
             self._accept(recorded, here, "own-address", "where the build listens in this run")
             return here == live or self._same_text(here, live)
         if (lasted := self._measured(recorded, live)) is not None:

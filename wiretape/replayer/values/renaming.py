@@ -81,10 +81,11 @@ class Correlation:
         """Put recorded tokens in the place of the live ones; lengths may differ."""
         return replaced(self.recorded_of, with_wholes(self._recorded_wholes, data))
 
-    def at_own(self, text: str) -> str:
-        """`text` with the live endpoint of the service in the place of the recorded one."""
+    def at_own(self, text: str, beside: str) -> str:
+        """`text` with the live endpoint of the service in the place of the recorded one, but where
+        that stands in `beside`, the live text: then the build was told so by a request."""
         for recorded, live in self.own.items():
-            if recorded in text:
+            if recorded in text and not _address(recorded).search(beside):
                 text = _address(recorded).sub(live, text)
         return text
 
