@@ -56,6 +56,10 @@ _HINT = re.compile(
 _FIRST = rf"{_LONE}(?=[0-9JFMASONDTWQ])"
 # The first that fits takes the text. These are surely dates.
 _SURE = {
+    "spaced": (
+        rf"(?<!\d){_Y}(?P<p>[/.]){_M}(?P=p){_D},? {_TIME}"
+        rf"|(?<!\d){_Y}-{_M}-{_D},? (?:{_H}|[1-9]):{_S}(?::{_S})?{_SPACE}?{_HALF}"
+    ),
     "iso": rf"{HTTP_DATE}|(?<!\d){ISO_TIME}|{BASIC}",
     "dashed": (
         rf"(?<!\d){_Y}(?P<d>[-/.]){_M}(?P=d){_D}(?:[T_-]{_H}[-.:]?{_S}(?:[-.:]?{_S})?)?(?!\d)"
@@ -309,6 +313,8 @@ def _moment(
 ) -> tuple[date, list[int]]:
     """The day, and the numbers of the time."""
     match form:
+        case "spaced":
+            return date(*numbers[:3]), numbers[3:]
         case "slashed":
             first, second, year = numbers[:3]
             if is_month_first:
