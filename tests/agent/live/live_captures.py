@@ -172,7 +172,10 @@ def assert_equal(live: Recorded, offline: Recorded) -> None:
         _assert_near(where, [one.connection.opened_at_ns], [other.connection.opened_at_ns])
         assert _timeless(one) == _timeless(other), where
         end, other_end = live.ends[one.connection.id], offline.ends[other.connection.id]
-        _assert_near(where, [end.closed_at_ns], [other_end.closed_at_ns])
+        times, other_times = (
+            [each.closed_at_ns, each.client_closed_at_ns] for each in (end, other_end)
+        )
+        _assert_near(where, times, other_times)
         assert _timeless_end(end) == _timeless_end(other_end), where
     assert len(live.ends) == len(offline.ends)
     assert _sums(live) == _sums(offline)
@@ -229,4 +232,5 @@ def _timeless_end(end: pb.ConnectionEnd) -> pb.ConnectionEnd:
     bare = pb.ConnectionEnd.FromString(end.SerializeToString())
     bare.ClearField("id")
     bare.ClearField("closed_at_ns")
+    bare.ClearField("client_closed_at_ns")
     return bare
