@@ -74,12 +74,15 @@ class Attempt:
         http = exchange.http
         self._sent = carried.request(position, http.request, correlation)[0]
         self.wire = write_request(self._sent)
+        # Before it is sent: what the build makes in it is made later.
+        self._ready_ns = time_ns()
 
     def begin(self) -> None:
         """It is this one's turn."""
         http = self._exchange.http
         begun_ns = http.request.first_byte_at_ns
-        self._correlation.begin(begun_ns, time_ns(), http.response.last_byte_at_ns - begun_ns)
+        lasted_ns = http.response.last_byte_at_ns - begun_ns
+        self._correlation.begin(begun_ns, self._ready_ns, lasted_ns)
 
     def awaited(self) -> Awaited | None:
         """What may come without being read."""

@@ -213,7 +213,8 @@ def _times(http: pb.HttpExchange) -> list[int]:
 def _assert_near(where: str, times: Sequence[int], others: Sequence[int]) -> None:
     assert len(times) == len(others), where
     for one, other in zip(times, others, strict=True):
-        assert abs(one - other) <= MS, f"{where}: {one} and {other} ns"
+        # Two sockets see a packet one after the other, and a busy machine lies between them.
+        assert abs(one - other) <= 50 * MS, f"{where}: {one} and {other} ns"
 
 
 def _timeless(exchange: pb.Exchange) -> pb.Exchange:
